@@ -1,6 +1,6 @@
 """captioner learns to describe images.
 
-`captioner.load(folder)` gives an object that captions images; see `captioner.captioning`. Importing
+`captioner.load(folder)` gives an object that captions images; see `captioner.captioning.Captioner`. Importing
 captioner alone loads no TensorFlow.
 """
 
@@ -12,12 +12,12 @@ __all__ = ["CaptionerError", "__version__", "load"]
 from captioner.errors import CaptionerError
 
 if TYPE_CHECKING:
-    from captioner.captioning import load
+    from captioner.loading import load
 
 
 def __getattr__(name: str) -> Any:
     if name == "load":
-        from captioner.captioning import load
+        from captioner.loading import load
 
         return load
     raise AttributeError(f"module 'captioner' has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Captions in Python, from a run folder or an export.
+"""Captions in Python, from a run folder, an export or a model server.
 
     import captioner
     model = captioner.load("saved_models/captioner")
@@ -8,7 +8,6 @@
 Legend: K captions, T tokens, H, W rows and columns of the image grid.
 """
 
-import json
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -16,15 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
-from captioner import config
 from captioner.errors import CaptionerError
-from captioner.inputs.features import batches, read_file
-from captioner.inputs.images import array_file
-from captioner.serving.exporting import is_version
-from captioner.serving.signatures import NOTHING, SIGNATURES, ServedCaptioner
+from captioner.inputs.files import batches, read_file
+from captioner.serving.contract import NOTHING
 
+Call = Callable[[str, dict[str, list[bytes]]], dict[str, np.ndarray]]
 Picture = str | os.PathLike | bytes | np.ndarray
 
 
@@ -64,23 +60,38 @@ class Result:
         return self.captions[0].log_prob if self.captions else 0.0
 
 
-class LoadedCaptioner:
-    """Captions images; `load` makes it.
+class Captioner:
+    """Captions images; `captioner.load` makes one, or `captioner.serving.client.connect`.
+
+    Args:
+        source: Path or str. What it was loaded from: a run folder, an export's version, a URL.
+        call: called with a signature's name and its inputs by name, each a list of bytes [B];
+            gives its outputs by name, arrays [B, ...].
+        settings: dict. How it decodes: beams, max_tokens, as far as known length_penalty.
+        prepare: what is done to a file's contents before they are sent; raises `CaptionerError`
+            for those that can't be captioned. Defaults to nothing.
+        keep: what must live as long as this.
 
     Attributes:
-        folder: Path. What it was loaded from (of an export, the version's folder).
-        settings: dict. How it decodes: beams, max_tokens, length_penalty.
+        source, call, settings: as given.
         beams: int. The most captions that one image can be given.
     """
 
     def __init__(
-        self, folder: Path, functions: dict[str, Callable], settings: dict[str, Any], keep: Any
+        self,
+        source: Path | str,
+        call: Call,
+        settings: dict[str, Any],
+        *,
+        prepare: Callable[[bytes], bytes] | None = None,
+        keep: Any = None,
     ):
-        self.folder = folder
+        self.source = source
+        self.call = call
         self.settings = settings
         self.beams = int(settings["beams"])
-        self._functions = functions
-        self._keep = keep  # the graph's variables live as long as this
+        self._prepare = prepare
+        self._keep = keep
 
     def caption(
         self,
@@ -119,7 +130,7 @@ class LoadedCaptioner:
             raise CaptionerError(f"{len(asked)} prompts for {len(pictures)} images")
         if not 1 <= captions <= self.beams:
             raise CaptionerError(
-                f"{captions} captions an image: {self.folder} searches {self.beams} at once; ask "
+                f"{captions} captions an image: {self.source} searches {self.beams} at once; ask "
                 f"for 1 to {self.beams}, or load a run folder with beams={captions}"
             )
         results: list[Result] = []
@@ -128,17 +139,17 @@ class LoadedCaptioner:
         return results[0] if one else results
 
     def _batch(self, pictures, prompts, captions, attention) -> list[Result]:
-        contents, errors = zip(*(_contents(picture) for picture in pictures), strict=True)
+        contents, errors = zip(*(self._contents(picture) for picture in pictures), strict=True)
         prompts = [prompt.encode("utf-8", "surrogatepass") for prompt in prompts]
-        inputs = {"image_bytes": tf.constant(contents, tf.string)}
+        inputs = {"image_bytes": list(contents)}
         name = "serving_default"
         if captions > 1 or attention:
             name = "caption_beams"
         elif any(prompts):
             name = "caption_with_prompt"
         if name != "serving_default":
-            inputs["prompt"] = tf.constant(prompts, tf.string)
-        out = {key: one.numpy() for key, one in self._functions[name](**inputs).items()}
+            inputs["prompt"] = prompts
+        out = self.call(name, inputs)
         results = []
         for row, error in enumerate(errors):
             error = error or out["error"][row].decode()
@@ -150,6 +161,16 @@ class LoadedCaptioner:
                 text = out["caption"][row].decode()
                 results.append(Result((Caption(text, float(out["log_prob"][row])),)))
         return results
+
+    def _contents(self, picture: Picture) -> tuple[bytes, str]:
+        """What is sent of a picture, and '' or why it can't be."""
+        contents, error = _read(picture)
+        if self._prepare is None or error:
+            return contents, error
+        try:
+            return self._prepare(contents), ""
+        except CaptionerError as unfit:
+            return b"", str(unfit)
 
 
 def _several(out, row: int, captions: int, attention: bool) -> tuple[Caption, ...]:
@@ -169,7 +190,7 @@ def _several(out, row: int, captions: int, attention: bool) -> tuple[Caption, ..
     return tuple(made)
 
 
-def _contents(picture: Picture) -> tuple[bytes, str]:
+def _read(picture: Picture) -> tuple[bytes, str]:
     """A picture as an image file's contents, and '' or why it couldn't be read."""
     if isinstance(picture, bytes):
         return picture, ""
@@ -180,90 +201,6 @@ def _contents(picture: Picture) -> tuple[bytes, str]:
             f"a picture of type {type(picture).__name__}: give a path, a file's contents as bytes, "
             "or an array (numpy.asarray(image.convert('RGB')) of a Pillow image)"
         )
+    from captioner.inputs.images import array_file  # brings TensorFlow, files don't need it here
+
     return array_file(np.asarray(picture)), ""
-
-
-def load(folder: str | Path, *, beams: int | None = None) -> LoadedCaptioner:
-    """Loads a run folder, an exported version, or the newest version of a folder of exports.
-
-    Args:
-        folder: str or Path.
-        beams: int or None. Captions searched at once; a run folder takes any, an export has its
-            own. Defaults to what the model was trained to be served with.
-
-    Raises:
-        CaptionerError: no such folder, no captioner in it, or beams that the export doesn't have.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise CaptionerError(f"no folder {folder}: name a run folder or an exported model")
-    if (folder / "config.json").is_file():
-        return _load_run(folder, beams)
-    version = newest_version(folder)
-    if version is None:
-        raise CaptionerError(
-            f"{folder} holds no captioner: expected a run (config.json) or an export "
-            "(saved_model.pb, or numbered folders that hold one)"
-        )
-    return _load_export(version, beams)
-
-
-def newest_version(folder: Path) -> Path | None:
-    """The folder itself if it is a SavedModel, else its highest numbered one, else None."""
-    if (folder / "saved_model.pb").is_file():
-        return folder
-    versions = [
-        path
-        for path in folder.iterdir()
-        if is_version(path.name) and (path / "saved_model.pb").is_file()
-    ]
-    return max(versions, key=lambda path: int(path.name), default=None)
-
-
-def _load_run(folder: Path, beams: int | None) -> LoadedCaptioner:
-    from captioner.serving.trained import load_trained
-
-    settings = config.load(folder / "config.json")
-    if beams is not None:
-        settings = config.changed(settings, [f"decode.beams={beams}"], sections=("decode",))
-    decode = settings.decode
-    served = ServedCaptioner(load_trained(folder), decode, settings.model.image_side)
-    return LoadedCaptioner(folder, served.functions, decode.model_dump(), served)
-
-
-def _load_export(folder: Path, beams: int | None) -> LoadedCaptioner:
-    try:
-        model = tf.saved_model.load(str(folder))
-    except Exception as error:  # of any kind: what is read may be damaged anywhere
-        raise CaptionerError(
-            f"{folder} can't be loaded, it is damaged or incomplete: {_reason(error)}"
-        ) from error
-    functions = dict(model.signatures)
-    missing = set(SIGNATURES) - set(functions)
-    if missing:
-        raise CaptionerError(
-            f"{folder} is a SavedModel but no captioner: it has no signature "
-            f"{' or '.join(sorted(missing))}"
-        )
-    _, most, tokens = functions["caption_beams"].structured_outputs["tokens"].shape
-    if beams is not None and not 1 <= beams <= most:
-        raise CaptionerError(
-            f"{folder} searches {most} beams, which is part of its graph; ask for 1 to {most}, or "
-            f"export the run with --set decode.beams={beams}"
-        )
-    settings = {**_about(folder).get("decode", {}), "beams": most, "max_tokens": tokens}
-    return LoadedCaptioner(folder, functions, settings, model)
-
-
-def _reason(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
-
-
-def _about(folder: Path) -> dict[str, Any]:
-    """What an export says about itself; nothing where that is lost, as captioning goes without."""
-    try:
-        about = json.loads((folder / "assets.extra" / "captioner.json").read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return about if isinstance(about, dict) else {}

@@ -13,7 +13,7 @@ def main(arguments: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from captioner import evaluation
-    from captioner.captioning import load
+    from captioner.loading import load
     from captioner.learning.run import read_data, tell
 
     model = load(arguments.model)

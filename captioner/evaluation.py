@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from captioner import __version__
-from captioner.captioning import LoadedCaptioner
+from captioner.captioning import Captioner
 from captioner.errors import CaptionerError
-from captioner.inputs.features import batches
+from captioner.inputs.files import batches
 from captioner.inputs.records import Problems, Record, check_unreadable
 from captioner.metrics import Scorer
 
@@ -27,7 +27,7 @@ class Outcome:
 
 
 def evaluate(
-    model: LoadedCaptioner,
+    model: Captioner,
     records: Sequence[Record],
     unreadable_limit: float = 0.05,
     progress: Callable[[int], None] = lambda _: None,
@@ -63,11 +63,11 @@ def evaluate(
     return Outcome({"images": len(captioned), **scores}, captioned, problems)
 
 
-def conditions(model: LoadedCaptioner, spec: str, split: str) -> dict[str, Any]:
+def conditions(model: Captioner, spec: str, split: str) -> dict[str, Any]:
     """What a reader must know to compare figures: the `settings` of scores.json."""
     return {
         "captioner": __version__,
-        "model": str(model.folder),
+        "model": str(model.source),
         "data": spec,
         "split": split,
         "decode": model.settings,

@@ -18,7 +18,7 @@ def main(arguments: argparse.Namespace) -> int:
     """Captions the images in the order given; 1 if one of them couldn't be read."""
     images = list(expand(arguments.images))
 
-    from captioner.captioning import load
+    from captioner.loading import load
 
     sys.stdout.reconfigure(errors="backslashreplace")  # a caption's é on an ASCII terminal
     model = load(arguments.model, beams=arguments.beams)

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from captioner.captioning import LoadedCaptioner, load
+from captioner.captioning import Captioner
+from captioner.loading import load
 
 # What a user of the SavedModel writes, in a process that has TensorFlow and nothing else:
 # CLIENT HOW FOLDER < requests.json > results.json, where HOW is `python` or `session`.
@@ -76,7 +77,7 @@ def answers(client: subprocess.Popen, requests: str) -> dict:
 
 
 @functools.cache
-def loaded(folder: Path, beams: int | None = None) -> LoadedCaptioner:
+def loaded(folder: Path, beams: int | None = None) -> Captioner:
     """`captioner.load`, once per folder and test session."""
     return load(folder, beams=beams)
 

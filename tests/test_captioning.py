@@ -31,10 +31,10 @@ def files(drawn) -> list[Path]:
 
 
 def call(model, name, images, prompts=None) -> dict[str, np.ndarray]:
-    inputs = {"image_bytes": tf.constant(images, tf.string)}
+    inputs = {"image_bytes": images}
     if prompts is not None:
-        inputs["prompt"] = tf.constant(prompts, tf.string)
-    return {key: one.numpy() for key, one in model._functions[name](**inputs).items()}
+        inputs["prompt"] = prompts
+    return model.call(name, inputs)
 
 
 def same(a: dict, b: dict, rows=slice(None)) -> None:
@@ -336,4 +336,4 @@ def test_beams_of_a_run_and_of_an_export(tiny_run, model, run_model, files, monk
 
 def test_settings_of_a_run_and_of_an_export(tiny_run, model, run_model):
     assert run_model.settings == model.settings and model.settings["max_tokens"] == T
-    assert model.folder == tiny_run / "export" / "1" and run_model.folder == tiny_run
+    assert model.source == tiny_run / "export" / "1" and run_model.source == tiny_run

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from clients import jpeg, loaded
 
-from captioner import captioning, evaluate, evaluation
+from captioner import captioning, evaluate, evaluation, loading
 from captioner.errors import CaptionerError
 from captioner.inputs.records import Record
 from captioner.metrics import java
@@ -26,7 +26,7 @@ def without_java(monkeypatch):
 @pytest.fixture
 def run(tiny_run, monkeypatch, capsys, tmp_path):
     """The command in this process: (standard output, standard error, scores, predictions)."""
-    monkeypatch.setattr(captioning, "load", loaded)
+    monkeypatch.setattr(loading, "load", loaded)
 
     def command(*words, model=tiny_run / "export"):
         files = tmp_path / "out" / "scores.json", tmp_path / "out" / "predictions.json"

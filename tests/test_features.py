@@ -73,7 +73,7 @@ def test_rows_are_the_encoders_output(records, tmp_path):
 
 def test_many_batches_make_the_same_rows(records, tmp_path, monkeypatch):
     whole = opened(records, tmp_path / "one")
-    monkeypatch.setattr(features.batches, "__defaults__", (4,))
+    monkeypatch.setattr(features, "_BATCH", 4)
     done = []
     parts = opened(records, tmp_path / "two", progress=lambda *counts: done.append(counts))
     np.testing.assert_array_equal(parts.rows(np.arange(9)), whole.rows(np.arange(9)))
@@ -186,7 +186,7 @@ def test_unreadable_images_are_zero_rows_and_named(records, tmp_path):
 
 
 def test_read_file_limits_and_reasons(tmp_path, monkeypatch):
-    monkeypatch.setattr(features, "MAX_FILE", 2**20)
+    monkeypatch.setattr("captioner.inputs.files.MAX_FILE", 2**20)
     path = tmp_path / "file"
     path.write_bytes(b"x" * 2**20)
     assert read_file(path) == (b"x" * 2**20, "")

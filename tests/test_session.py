@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from clients import UNREADABLE, answers, jpeg, loaded, start_client
 
-from captioner.serving.signatures import SIGNATURES
+from captioner.serving.contract import SIGNATURES
 
 PROMPTS = ["", "a red car", "Two Dogs near …", "is it red?", "\udcff...", "x", "y", "", ""]
 
@@ -95,7 +95,7 @@ def test_an_old_tensorflow_finds_the_same(how, tiny_run, flickr8k):
     photos = [path.read_bytes() for path in sorted((flickr8k / "Images").glob("*.jpg"))[:6]]
     photos += UNREADABLE.values()
     prompts = ["", "a dog", "Two Men…", "", "who is it?", "snow", *UNREADABLE]
-    found = answers(start_client(how, model.folder, python), requests(photos, prompts))
+    found = answers(start_client(how, model.source, python), requests(photos, prompts))
     assert found["version"] != results_version()
     check(found, model, photos, prompts, tolerance=1e-3)
 

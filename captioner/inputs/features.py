@@ -22,14 +22,12 @@ import tensorflow as tf
 
 from captioner.errors import CaptionerError
 from captioner.inputs.augment import augment, mentions_side
+from captioner.inputs.files import batches, read_file
 from captioner.inputs.images import decode_images
 from captioner.inputs.records import Record
 
 # Raised when decoding, resizing or normalisation changes: old caches are then other features.
 PREPROCESSING = 1
-
-# The largest file that is read as an image: what phones and scanners write is well below.
-MAX_FILE = 64 * 2**20
 
 # A cache being written is another folder; one that nobody has written to for so many seconds is
 # what a killed process left.
@@ -43,21 +41,6 @@ Encode = Callable[[tf.Tensor], tf.Tensor]
 Progress = Callable[[int, int], None]
 
 
-def read_file(path: Path | str) -> tuple[bytes, str]:
-    """A file's contents and '', or b'' and why they couldn't be read."""
-    try:
-        with open(path, "rb") as file:
-            # Not by the size it claims: a device or a pipe has none.
-            contents = file.read(MAX_FILE + 1)
-    except OSError as error:
-        return b"", (error.strerror or str(error)).lower()
-    except ValueError:  # a NUL in the name
-        return b"", "no file can have this name"
-    if len(contents) > MAX_FILE:
-        return b"", f"larger than {MAX_FILE // 2**20} MiB"
-    return contents, ""
-
-
 def decode_files(paths: Sequence[Path | str], side: int) -> tuple[tf.Tensor, list[str]]:
     """Image files to (uint8 [N, side, side, 3], N reasons): '' where an image was read."""
     contents, reasons = zip(*(read_file(path) for path in paths), strict=True)
@@ -66,18 +49,12 @@ def decode_files(paths: Sequence[Path | str], side: int) -> tuple[tf.Tensor, lis
     return pixels, [mine or theirs for mine, theirs in zip(reasons, errors, strict=True)]
 
 
-def batches(count: int, size: int = _BATCH) -> Iterator[slice]:
-    """Slices that cover range(count)."""
-    for start in range(0, count, size):
-        yield slice(start, min(start + size, count))
-
-
 def find_unreadable(
     records: Sequence[Record], side: int, progress: Progress | None = None
 ) -> dict[int, str]:
     """Decodes every image once: positions and reasons of those that can't be read."""
     bad = {}
-    for part in batches(len(records)):
+    for part in batches(len(records), _BATCH):
         _, errors = decode_files([record.image for record in records[part]], side)
         bad |= {part.start + i: error for i, error in enumerate(errors) if error}
         if progress:
@@ -213,7 +190,7 @@ def _write(folder, records, encode, shape, side, views, seed, progress) -> None:
     checksums: list[int] = []
     with (folder / "features.bin").open("wb") as file:
         for view in range(views):
-            for part in batches(len(records)):
+            for part in batches(len(records), _BATCH):
                 chunk = records[part]
                 pixels, errors = decode_files([record.image for record in chunk], side)
                 if view:

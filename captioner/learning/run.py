@@ -12,7 +12,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from captioner import config, evaluation, pretrained
-from captioner.captioning import load, newest_version
+from captioner.loading import load, newest_version
 from captioner.config import Settings
 from captioner.errors import CaptionerError
 from captioner.inputs import readers

@@ -15,8 +15,7 @@ from captioner.decoding.captions import search
 from captioner.inputs.images import decode_images
 from captioner.inputs.text import PAD, UNK
 from captioner.models.build import Built
-
-SIGNATURES = ("serving_default", "caption_with_prompt", "caption_beams")
+from captioner.serving.contract import NOTHING, SIGNATURES
 
 _IMAGES = tf.TensorSpec([None], tf.string, name="image_bytes")
 _PROMPTS = tf.TensorSpec([None], tf.string, name="prompt")
@@ -26,8 +25,6 @@ _ELLIPSIS = "…"
 _BEGINNING = r"\s*(…|\.\.\.)$"
 _BLANK = r"[\p{Z}\p{Cc}]+"
 
-# The log-probability that the search gives to a place for which it found no caption.
-NOTHING = -1e9
 
 
 class ServedCaptioner(tf.Module):
