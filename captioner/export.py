@@ -12,20 +12,16 @@ def main(arguments: argparse.Namespace) -> int:
     if not (arguments.run / "config.json").is_file():
         raise CaptionerError(f"{arguments.run} is no run folder: it holds no config.json")
 
-    import json
-
-    from captioner import config
+    from captioner import about, config
     from captioner.serving.exporting import export
     from captioner.serving.trained import load_trained
 
     settings = config.load(arguments.run / "config.json")
     if arguments.overrides:
         settings = config.changed(settings, arguments.overrides, sections=("decode",))
-    scores = arguments.run / "scores.json"
-    about = {"run": arguments.run.name}
-    if scores.is_file():
-        about["scores"] = json.loads(scores.read_text(encoding="utf-8"))
-    print(export(load_trained(arguments.run), settings, arguments.out, about))
+    facts = about.of_run(arguments.run, settings)
+    built = load_trained(arguments.run)
+    print(export(built, settings, arguments.out, facts, storage=arguments.storage))
     return 0
 
 
@@ -39,6 +35,12 @@ def parser() -> argparse.ArgumentParser:
         default=Path("saved_models") / "captioner",
         metavar="DIR",
         help="folder of numbered versions (default: saved_models/captioner)",
+    )
+    made.add_argument(
+        "--storage",
+        choices=("float32", "float16"),
+        default="float32",
+        help="float16 stores the weights in half the size; the graph computes in float32 anyway",
     )
     commandline.add_settings(made)
     return made

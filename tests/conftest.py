@@ -73,3 +73,16 @@ def tiny_run(drawn, tiny_overrides, tmp_path_factory) -> Path:
     settings = config.settings("demo", data=f"csv:{drawn}", overrides=tiny_overrides)
     train(settings, run, run / "export")
     return run
+
+
+@pytest.fixture(scope="session")
+def exports(tiny_run, tmp_path_factory) -> dict[str, Path]:
+    """Version folders of the tiny run, by what their weights are stored in."""
+    from captioner import config
+    from captioner.serving.exporting import export
+    from captioner.serving.trained import load_trained
+
+    folder = tmp_path_factory.mktemp("exports")
+    settings = config.load(tiny_run / "config.json")
+    half = export(load_trained(tiny_run), settings, folder, {}, storage="float16")
+    return {"float32": tiny_run / "export" / "1", "float16": half}

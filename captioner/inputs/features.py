@@ -12,7 +12,6 @@ import json
 import os
 import shutil
 import tempfile
-import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -22,17 +21,15 @@ import tensorflow as tf
 
 from captioner.errors import CaptionerError
 from captioner.inputs.augment import augment, mentions_side
-from captioner.inputs.files import batches, read_file
+from captioner.inputs.files import batches, read_file, remove_abandoned
 from captioner.inputs.images import decode_images
 from captioner.inputs.records import Record
 
 # Raised when decoding, resizing or normalisation changes: old caches are then other features.
 PREPROCESSING = 1
 
-# A cache being written is another folder; one that nobody has written to for so many seconds is
-# what a killed process left.
+# A cache being written is another folder.
 _MAKING = ".making-"
-_ABANDONED = 24 * 3600
 
 _BATCH = 32
 _DTYPE = np.dtype("float16")
@@ -160,7 +157,7 @@ def open_features(
         except (OSError, ValueError, KeyError, TypeError, AttributeError):  # damaged: made again
             shutil.rmtree(final, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(folder)
+    remove_abandoned(folder, _MAKING)
     temporary = Path(tempfile.mkdtemp(prefix=_MAKING, dir=folder))
     try:
         _write(temporary, records, encode, shape, side, views, seed, progress)
@@ -172,17 +169,6 @@ def open_features(
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return FeatureCache(final, whole)
-
-
-def _remove_abandoned(folder: Path) -> None:
-    """Removes what killed processes were writing: gigabytes that nobody would find."""
-    for left in folder.glob(f"{_MAKING}*"):
-        try:
-            newest = max(path.stat().st_mtime for path in (left, *left.iterdir()))
-        except OSError:  # gone meanwhile
-            continue
-        if newest < time.time() - _ABANDONED:
-            shutil.rmtree(left, ignore_errors=True)
 
 
 def _write(folder, records, encode, shape, side, views, seed, progress) -> None:

@@ -11,14 +11,9 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from captioner.inputs.files import MAX_JPEG_PIXELS, MAX_PIXELS, MAX_SIDE
 from captioner.inputs.image_kinds import BMP, GIF, JPEG, PNG, recognise
 
-# The largest pictures read. A baseline JPEG is decoded at a reduced scale and never held whole;
-# the others are (4 bytes a pixel for a PNG, 6 for a progressive JPEG's coefficients), so that
-# decoding one image takes at most about 250 MB beside its file. 2**25 holds an 8K screen.
-MAX_JPEG_PIXELS = 2**26
-MAX_PIXELS = 2**25
-MAX_SIDE = 2**16 - 1
 # A progressive JPEG has about ten scans. Each takes time for the whole picture and may take only
 # a few bytes of file, so a file could otherwise keep a server busy for hours.
 MAX_SCANS = 64
@@ -202,8 +197,10 @@ def _orientation(raw: tf.Tensor, tiff: tf.Tensor) -> tf.Tensor:
 
     def number(first_bytes):  # [..., count] bytes in the file's order
         count = first_bytes.shape[-1]
-        powers = tf.constant([256**i for i in range(count)], tf.int64)
-        powers = tf.where(little, powers, powers[::-1])
+        powers = [256**i for i in range(count)]
+        # Two constants: turning one round in the graph trips a server's graph optimiser.
+        low_first, high_first = (tf.constant(order, tf.int64) for order in (powers, powers[::-1]))
+        powers = tf.where(little, low_first, high_first)
         return tf.reduce_sum(first_bytes * powers, -1)
 
     directory = tiff + number(start[4:8])

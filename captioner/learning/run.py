@@ -11,7 +11,7 @@ from typing import Any
 import tensorflow as tf
 from tqdm import tqdm
 
-from captioner import config, evaluation, pretrained
+from captioner import about, config, evaluation, pretrained
 from captioner.loading import load, newest_version
 from captioner.config import Settings
 from captioner.errors import CaptionerError
@@ -120,11 +120,11 @@ def finish(run: Path, settings: Settings, data: DataSet, exports: Path) -> dict[
     tell(f"captioning {len(data.split(split))} {split} images")
     model = load(run)
     outcome = evaluation.evaluate(model, data.split(split), settings.data.unreadable_limit)
-    scores = outcome.scores | {
-        "settings": evaluation.conditions(model, settings.data.spec, split)
-    }
-    about = {"scores": scores, "run": run.name, "data": data.describe()}
-    version = export(load_trained(run), settings, exports, about)
+    conditions = evaluation.conditions(model, settings.data.spec, split)
+    conditions["trained_on"] = about.trained_on(data)
+    scores = outcome.scores | {"settings": conditions}
+    facts = about.of_run(run, settings, scores)
+    version = export(load_trained(run), settings, exports, facts)
     # Last, because it is what says that the run is finished.
     evaluation.write_json(run / "scores.json", scores)
     return {

@@ -1,7 +1,6 @@
 """Exports: numbered SavedModels that appear whole or not at all."""
 
 import errno
-import json
 import re
 import shutil
 import uuid
@@ -12,8 +11,14 @@ import tensorflow as tf
 
 from captioner import __version__
 from captioner.config import Settings
+from captioner.inputs import image_headers
+from captioner.inputs.files import remove_abandoned
 from captioner.models.build import Built
+from captioner.serving import batching, card, warmup
 from captioner.serving.signatures import ServedCaptioner
+
+# A version being written; no server looks at a folder of such a name.
+_WRITING = ".writing-"
 
 
 def next_version(folder: Path) -> int:
@@ -27,40 +32,59 @@ def is_version(name: str) -> bool:
     return name.isascii() and name.isdigit()
 
 
-def export(built: Built, settings: Settings, folder: Path, about: dict[str, Any]) -> Path:
+def export(
+    built: Built,
+    settings: Settings,
+    folder: Path,
+    about: dict[str, Any],
+    *,
+    storage: str = "float32",
+) -> Path:
     """Writes the next numbered version under `folder` and returns its path.
 
     A model server that watches `folder` sees the version once it is complete: it is written under
-    a name that no server looks at, and renamed.
+    a name that no server looks at, and renamed. What killed exports left there is removed.
+
+    Beside the SavedModel, a version has warm-up requests, batching parameters and a model card
+    (`warmup`, `batching`, `card`).
 
     Args:
         built: the trained model.
         settings: the run's.
         folder: holds the versions.
-        about: what `assets.extra/captioner.json` says beside settings and versions.
+        about: what the card and `assets.extra/captioner.json` say beside settings and versions;
+            `captioner.about.of_run` makes it.
+        storage: what matrices are stored in: float32, or float16 for half the size.
 
     Raises:
         OSError: the disk is full, or can't be written; nothing is left behind.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".writing-{uuid.uuid4().hex}"
+    remove_abandoned(folder, _WRITING)
+    temporary = folder / f"{_WRITING}{uuid.uuid4().hex}"
     try:
-        served = ServedCaptioner(built, settings.decode, settings.model.image_side)
+        served = ServedCaptioner(built, settings.decode, settings.model.image_side, storage)
         # On the CPU, so that no kernel of this machine's accelerator gets into the graph.
         with tf.device("/CPU:0"):
-            tf.saved_model.save(served, str(temporary), signatures=served.signatures())
+            signatures = served.signatures()
+            tf.saved_model.save(served, str(temporary), signatures=signatures)
         extra = temporary / "assets.extra"
         extra.mkdir()
-        description = {
+        warmup.write(extra, signatures)
+        batching.write(temporary)
+        known = {
             "captioner": __version__,
             "tensorflow": tf.__version__,
+            "storage": storage,
             "decode": settings.decode.model_dump(),
             "settings": settings.model_dump(mode="json"),
-            **about,
+            "limits": {
+                "jpeg_pixels": image_headers.MAX_JPEG_PIXELS,
+                "pixels": image_headers.MAX_PIXELS,
+                "side": image_headers.MAX_SIDE,
+            },
         }
-        (extra / "captioner.json").write_text(
-            json.dumps(description, indent=2) + "\n", encoding="utf-8"
-        )
+        card.write(temporary, signatures, known | about)
         return _publish(temporary, folder)
     except tf.errors.OpError as error:
         raise _as_os_error(error) from None

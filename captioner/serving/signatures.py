@@ -15,6 +15,7 @@ from captioner.decoding.captions import search
 from captioner.inputs.images import decode_images
 from captioner.inputs.text import PAD, UNK
 from captioner.models.build import Built
+from captioner.serving.compact import compacted
 from captioner.serving.contract import NOTHING, SIGNATURES
 
 _IMAGES = tf.TensorSpec([None], tf.string, name="image_bytes")
@@ -34,15 +35,17 @@ class ServedCaptioner(tf.Module):
         built: the model and its tokenizers.
         decode: beams, tokens, length penalty; constants of the graph.
         side: int. Pixels of the square that images are resized to.
+        storage: what matrices are stored in when this is saved, one of `compact.STORAGES`.
     """
 
-    def __init__(self, built: Built, decode: Decode, side: int):
+    def __init__(self, built: Built, decode: Decode, side: int, storage: str = "float32"):
         super().__init__()
         # Keras variables don't survive a model server's restore; the tf.Variables they hold do.
         # The Keras objects, the Hub's own functions and the tf.functions therefore stay out of
         # sight of tf.Module: what it sees is saved, once more than the signatures need it.
         self._hidden = _Hidden(built, decode, side)
-        self._variables = [variable.value for variable in built.model.variables]
+        variables = [variable.value for variable in built.model.variables]
+        self._variables = compacted(variables, storage)
         self._tables = [built.tokenizer, built.prompt_tokenizer]
 
     @property

@@ -1,0 +1,97 @@
+"""What is known of a run, for those who are given its export: data, pretrained parts, scores."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from captioner.config import Settings
+from captioner.errors import CaptionerError
+from captioner.inputs.records import SPLITS, DataSet
+from captioner.pretrained.sources import BERT, RESNET50
+
+
+def trained_on(data: DataSet) -> dict[str, Any]:
+    """A data set in figures: images and captions by split, and what had to be left out.
+
+    Returns:
+        {"images": {split: count}, "captions": {split: count}, "left_out": {kind: count}}; splits
+        without images aren't named.
+    """
+    images = Counter(record.split for record in data.records)
+    captions: Counter[str] = Counter()
+    for record in data.records:
+        captions[record.split] += len(record.captions)
+    named = [split for split in SPLITS if images[split]]
+    problems = data.problems
+    return {
+        "images": {split: images[split] for split in named},
+        "captions": {split: captions[split] for split in named},
+        "left_out": {kind: problems.count(kind) for kind in problems.kinds()},
+    }
+
+
+def of_run(
+    run: Path, settings: Settings, scores: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """What `serving.exporting.export` is told of a run.
+
+    Args:
+        run: the run folder, with its vocabulary.
+        settings: the run's.
+        scores: what its scores.json is going to hold. Defaults to what that file holds, if it is
+            there.
+
+    Returns:
+        "run", its name; "vocabulary", its WordPieces; "pretrained", a list of {"part", "name"} and
+        if known "what" and "licence"; and where scored "scores" and "data" (see `trained_on`).
+
+    Raises:
+        CaptionerError: scores.json is damaged.
+    """
+    if scores is None:
+        scores = _read_scores(run / "scores.json")
+    pieces = (run / "vocabulary.txt").read_text(encoding="utf-8").count("\n")
+    about: dict[str, Any] = {
+        "run": run.resolve().name,
+        "vocabulary": pieces,
+        "pretrained": _pretrained(settings),
+    }
+    if scores:
+        about["scores"] = scores
+        # Absent from runs that were scored before it was noted.
+        if "trained_on" in scores.get("settings", {}):
+            about["data"] = scores["settings"]["trained_on"]
+    return about
+
+
+def _read_scores(path: Path) -> dict[str, Any]:
+    """A run's scores; none where it hasn't been scored."""
+    if not path.is_file():
+        return {}
+    try:
+        scores = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(scores, dict):
+            raise ValueError("it holds no scores")
+    except ValueError as error:
+        raise CaptionerError(
+            f"{path} is damaged ({error}); remove it to export the run without its scores"
+        ) from None
+    return scores
+
+
+def _pretrained(settings: Settings) -> list[dict[str, str]]:
+    named = {
+        "image encoder": settings.model.image_weights,
+        "text encoder": settings.model.text_encoder,
+    }
+    known = {part.name: part for part in (RESNET50, BERT)}
+    rows = []
+    for where, name in named.items():
+        if name == "none":
+            continue
+        row = {"part": where, "name": name}
+        if part := known.get(name):
+            row |= {"what": part.title, "licence": part.licence}
+        rows.append(row)
+    return rows

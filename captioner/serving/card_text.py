@@ -1,0 +1,46 @@
+"""The sentences of a model card that are the same for every version."""
+
+OPENING = """\
+An image captioner: a ResNet50 looks at the picture, {reader}and an LSTM
+with attention writes the caption. A SavedModel for TensorFlow Serving and any TensorFlow program,
+exported by captioner {captioner} on {exported}.
+
+`assets.extra/captioner.json` holds the facts of this page for programs."""
+
+CONTRACT = """\
+- `image_bytes` are the contents of JPEG, PNG, GIF or BMP files. EXIF orientation is applied,
+  transparency laid over white, the first frame of an animation taken. WebP, TIFF, HEIC, AVIF and
+  others are refused by name.
+- A JPEG may have {jpeg} megapixels (of 2^20 pixels), a progressive JPEG and the other formats
+  {other}, and a side {side:,} pixels. Larger ones are refused before they are decoded.
+- `prompt` may be empty. One that ends in `…` or `...` is a beginning, which the caption repeats
+  word for word and continues; one that ends in `?` is a question, for models trained on questions;
+  any other is key words.
+- An image that can't be read gets an empty caption and the reason in `error`; `error` is empty for
+  the others, and their results are not touched.
+- `log_prob` is in nats, summed over the tokens, the end token included.
+- Nothing is drawn at random: the same batch gives the same results on the same machine. In batches
+  of other sizes a caption stays the same and its `log_prob` within 1e-3."""
+
+INTENDED_USE = """\
+## Intended use
+
+First drafts of captions and alt texts that a person reads before they are published, search by
+content, sorting of one's own photographs, teaching and research. Not for decisions about people,
+and not where a wrong description does harm."""
+
+LIMITS = """\
+## Limits and biases
+
+- It is often wrong, and says wrong things as fluently as right ones. `log_prob` tells little of
+  which is which. **Don't publish its captions as alt text unread.**
+- It knows what its training captions speak of and describes anything else in their words. Counts,
+  colours of small things, writing in pictures and who does what to whom are often wrong.
+- It names people's sex and age from looks and surroundings, and follows the habits of its training
+  data where the picture doesn't tell. It doesn't know who anybody is.
+- Pretrained encoders bring the leanings of the data that they were trained on. Nobody has measured
+  them here.
+- Captions are lower case, without punctuation, in the language of the training captions."""
+
+VERIFYING = """\
+To compare: `sha256sum saved_model.pb variables/*` (on macOS `shasum -a 256`) in this folder."""
