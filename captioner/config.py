@@ -20,7 +20,6 @@ from pydantic import Field
 
 from captioner.errors import CaptionerError
 
-
 # How Python spells bytes that aren't UTF-8.
 _NOT_UTF8 = re.compile("[\ud800-\udfff]")
 

@@ -6,9 +6,10 @@ Legend: B batch, K beams, T tokens, V vocabulary.
 import numpy as np
 import pytest
 import tensorflow as tf
+from tables import BANNED, END, FIRST, PAD, START, Table, V, by_hand, caption, score, valid
 
 from captioner.decoding.beam import beam_search
-from tables import BANNED, END, FIRST, PAD, START, Table, V, by_hand, caption, score, valid
+
 
 @pytest.mark.parametrize("penalty", [0.0, 0.7, 1.0, 2.0])
 @pytest.mark.parametrize("seed", range(5))

@@ -11,7 +11,6 @@ from captioner.learning import distribution
 from captioner.learning.optimisation import Optimisation, WarmupCosine, is_frozen, name
 from captioner.models.build import build
 
-
 # The rate's course.
 
 
