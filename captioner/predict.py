@@ -7,21 +7,21 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from captioner import commandline
+from captioner import commandline, source
 from captioner.errors import CaptionerError
 
 _ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".bmp")
+# What is converted on its way to a model server.
+_MORE_ENDINGS = (".webp", ".tif", ".tiff", ".avif", ".heic", ".heif")
 _BATCH = 16
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Captions the images in the order given; 1 if one of them couldn't be read."""
-    images = list(expand(arguments.images))
-
-    from captioner.loading import load
-
+    endings = _ENDINGS + (_MORE_ENDINGS if arguments.server else ())
+    images = list(expand(arguments.images, endings))
     sys.stdout.reconfigure(errors="backslashreplace")  # a caption's é on an ASCII terminal
-    model = load(arguments.model, beams=arguments.beams)
+    model = source.open_captioner(arguments, beams=arguments.beams)
     if arguments.attention:
         arguments.attention.mkdir(parents=True, exist_ok=True)
     failed = False
@@ -41,17 +41,17 @@ def main(arguments: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def expand(words: list[str]) -> Iterator[str]:
+def expand(words: list[str], endings: tuple[str, ...] = _ENDINGS) -> Iterator[str]:
     """Files as they are named; of a folder its images, and what matches a pattern, by name."""
     for word in words:
         path = Path(word)
         if path.is_dir():
             found = sorted(
                 str(one) for one in path.rglob("*")
-                if one.suffix.lower() in _ENDINGS and one.is_file()
+                if one.suffix.lower() in endings and one.is_file()
             )
             if not found:
-                raise CaptionerError(f"no images ({', '.join(_ENDINGS)}) in the folder {word}")
+                raise CaptionerError(f"no images ({', '.join(endings)}) in the folder {word}")
             yield from found
         elif not path.exists() and glob.has_magic(word):
             found = sorted(glob.glob(word, recursive=True))
@@ -94,20 +94,18 @@ def drawing_name(number: int, image: str) -> str:
 def draw(image: str, result, path: Path) -> None:
     """Draws where the model looked for each word of the best caption."""
     from captioner.drawing import attention_figure, open_image
+    from captioner.inputs.convert import sendable
 
     best = result.captions[0]
-    figure = attention_figure(
-        open_image(Path(image).read_bytes()), best.text, best.tokens, best.attention
-    )
+    picture = open_image(sendable(Path(image).read_bytes()))
+    figure = attention_figure(picture, best.text, best.tokens, best.attention)
     figure.savefig(path, dpi=110)
 
 
 def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
     made = commandline.parser("predict", __doc__.partition(": ")[2])
-    made.add_argument(
-        "--model", type=Path, required=True, metavar="DIR", help="a run folder or an export"
-    )
+    source.add(made)
     made.add_argument("images", nargs="+", metavar="IMAGE", help="files, folders or patterns")
     made.add_argument(
         "--prompt",

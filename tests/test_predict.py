@@ -191,6 +191,19 @@ def test_attention_into_what_is_no_folder(run, photos):
         run(photos / "b.jpg", "--attention", photos / "a.txt")
 
 
+def test_either_a_model_or_a_server(run, capsys, photos):
+    for words, reason in (
+        (["x.jpg"], "one of the arguments --model --server is required"),
+        (["--model", "a", "--server", "http://b", "x.jpg"], "not allowed with argument"),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            predict.parser().parse_intermixed_args(words)
+        assert stop.value.code == 2 and reason in capsys.readouterr().err
+    for words in (["--model-name", "x"], ["--label", "stable"], ["--timeout", "3"]):
+        with pytest.raises(CaptionerError, match="goes with --server"):
+            run(photos, *words)
+
+
 def test_the_real_command(tiny_run, photos):
     """A process of its own: exit codes, streams, and names that aren't UTF-8 on a C terminal."""
     shutil.copy(photos / "b.jpg", photos / os.fsdecode(b"\xe9.jpg"))
