@@ -21,7 +21,9 @@ BELOW = {
     "decoding": {"inputs"},
     "models": {"inputs", "pretrained"},
     "learning": {"inputs", "models", "decoding", "metrics", "pretrained", "drawing"},
-    "serving": {"inputs", "models", "decoding", "learning"},
+    # The client of model servers gives what `captioner.load` gives.
+    "serving": {"inputs", "models", "decoding", "learning", "captioning"},
+    "web": {"inputs", "serving"},
 }
 # A run from beginning to end calls what serves it, too.
 RUN = PACKAGE / "learning" / "run.py"
@@ -119,8 +121,10 @@ HEAVY = ("tensorflow", "keras", "tensorflow_text", "tensorflow_hub", "keras_nlp"
         "from captioner import CaptionerError, config; config.settings('flickr8k')",
         "import captioner.inputs.records, captioner.inputs.readers",
         "import captioner.metrics",
+        "import captioner.serving.client, captioner.inputs.convert",
         *(f"import captioner.{name}; captioner.{name}.parser()" for name in
-          ("train", "evaluate", "predict", "export")),
+          ("train", "evaluate", "predict", "export", "serve")),
+        "import captioner.web.server",
         "import captioner.pretrained",
     ],
 )  # fmt: skip

@@ -1,0 +1,63 @@
+// The server's API, as programs use it too.
+
+const RETRIES = 8; // of a photo, while the server is busy
+const LOADING = 2; // seconds between looks at a model that is being loaded
+
+export class ServerError extends Error {}
+
+/** What is served, and within which limits; `loading` is called while it isn't ready. */
+export async function about(loading) {
+  for (;;) {
+    const answer = await request("api/model");
+    if (answer.ok) return answer.json();
+    if (answer.status !== 503) throw new ServerError(await reason(answer));
+    loading();
+    await pause(LOADING);
+  }
+}
+
+/**
+ * Captions a file with attention maps; a busy server is asked again after the time it names.
+ *
+ * Throws a ServerError with the server's reason, or an AbortError after `signal`.
+ */
+export async function caption(file, wish, signal) {
+  const form = new FormData();
+  form.append("image", file, "photo");
+  form.append("prompt", wish.prompt);
+  form.append("captions", wish.captions);
+  form.append("attention", "1");
+  for (let left = RETRIES; ; left--) {
+    const answer = await request("api/caption", { method: "POST", body: form, signal });
+    if (answer.ok) return (await answer.json()).captions;
+    if (answer.status !== 503 || left === 0) throw new ServerError(await reason(answer));
+    await pause(Number(answer.headers.get("retry-after")) || 1, signal);
+  }
+}
+
+async function request(path, options) {
+  try {
+    return await fetch(path, options);
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new ServerError("the server can’t be reached; is it still running?");
+  }
+}
+
+async function reason(answer) {
+  try {
+    return (await answer.json()).error;
+  } catch {
+    return `the server answered ${answer.status}`;
+  }
+}
+
+function pause(seconds, signal) {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(resolve, seconds * 1000);
+    signal?.addEventListener("abort", () => {
+      clearTimeout(timer);
+      reject(signal.reason);
+    });
+  });
+}

@@ -1,0 +1,145 @@
+// The page: takes photos in, asks for their captions, keeps the user told.
+
+import { about, caption, ServerError } from "./api.js";
+import { Card } from "./card.js";
+
+const AT_ONCE = 4; // browsers open six connections to a server
+const KEPT_WORDS = 50;
+
+const find = (id) => document.getElementById(id);
+const cards = [];
+const waiting = [];
+let asking = 0;
+let limit = Infinity;
+
+function say(text) {
+  const line = document.createElement("p");
+  line.textContent = text;
+  const said = find("said");
+  said.append(line);
+  while (said.children.length > KEPT_WORDS) said.firstElementChild.remove();
+}
+
+function add(files) {
+  if (!files.length) return;
+  const made = [...files].map((file) => new Card(file, remove, say));
+  cards.push(...made);
+  find("photos").append(...made.map((card) => card.element));
+  say(made.length === 1 ? `captioning ${made[0].name}` : `captioning ${made.length} photos`);
+  made.forEach(ask);
+}
+
+function remove(card) {
+  card.abort?.abort();
+  const index = cards.indexOf(card);
+  cards.splice(index, 1);
+  card.element.remove();
+  say(`${card.name} removed`);
+  report();
+  // The keyboard goes on where it was.
+  const next = cards[Math.min(index, cards.length - 1)];
+  (next ? next.find(".remove") : find("files")).focus();
+}
+
+function wish() {
+  return { prompt: find("prompt").value.trim(), captions: find("captions").value };
+}
+
+function ask(card) {
+  card.abort?.abort();
+  card.abort = new AbortController();
+  card.done = false;
+  card.wait("waiting for its turn");
+  const { signal } = card.abort;
+  waiting.push({ card, signal, wish: wish() });
+  report();
+  work();
+}
+
+async function work() {
+  while (asking < AT_ONCE && waiting.length) {
+    const next = waiting.shift();
+    if (next.signal.aborted) continue;
+    asking++;
+    answer(next).finally(() => {
+      asking--;
+      work();
+    });
+  }
+}
+
+async function answer({ card, signal, wish }) {
+  if (card.file.size > limit) {
+    const size = Math.ceil(card.file.size / 2 ** 20);
+    card.fail(`the file has ${size} MiB; the limit is ${Math.floor(limit / 2 ** 20)} MiB`);
+  } else {
+    card.wait("looking at the photo …");
+    try {
+      const captions = await caption(card.file, wish, signal);
+      if (signal.aborted) return;
+      card.show(captions);
+    } catch (error) {
+      if (signal.aborted) return;
+      if (!(error instanceof ServerError)) throw error;
+      card.fail(error.message);
+    }
+  }
+  card.done = true;
+  report();
+}
+
+function report() {
+  const done = cards.filter((card) => card.done).length;
+  find("results").hidden = find("again").hidden = cards.length === 0;
+  find("order").hidden = !document.querySelector(".caption + .caption");
+  find("progress").textContent = done < cards.length ? `${done} of ${cards.length} done` : "";
+}
+
+function takeDrops() {
+  const root = document.documentElement;
+  const dragsFiles = (event) => event.dataTransfer?.types.includes("Files");
+  document.addEventListener("dragover", (event) => {
+    if (!dragsFiles(event)) return;
+    event.preventDefault();
+    root.classList.add("dropping");
+  });
+  document.addEventListener("dragleave", (event) => {
+    if (!event.relatedTarget) root.classList.remove("dropping");
+  });
+  document.addEventListener("drop", (event) => {
+    root.classList.remove("dropping");
+    if (!dragsFiles(event)) return;
+    event.preventDefault();
+    add(event.dataTransfer.files);
+  });
+  document.addEventListener("paste", (event) => {
+    if (!event.clipboardData?.files.length) return; // text goes where the cursor is
+    event.preventDefault();
+    add(event.clipboardData.files);
+  });
+}
+
+async function introduce() {
+  const model = await about(() => {
+    find("loading").textContent = "The model is being loaded. Photos can be chosen already.";
+  });
+  find("loading").textContent = "";
+  limit = model.limits.upload_bytes;
+  find("limits").textContent = `Up to ${Math.floor(limit / 2 ** 20)} MiB each.`;
+  find("model").textContent = `Model: ${model.name}.`;
+  const choices = Array.from({ length: model.beams }, (_, index) => new Option(index + 1));
+  find("captions").replaceChildren(...choices);
+}
+
+find("files").addEventListener("change", (event) => {
+  add(event.target.files);
+  event.target.value = ""; // the same file may be chosen again
+});
+find("ask").addEventListener("submit", (event) => {
+  event.preventDefault();
+  cards.forEach(ask);
+});
+takeDrops();
+introduce().catch((error) => {
+  find("trouble").textContent = error.message;
+});
