@@ -21,7 +21,6 @@ from captioner.inputs.pipeline import Batches, CachedImages, Examples, NoImages
 from captioner.inputs.text import END, START
 from captioner.inputs.wordpiece import BertTokenizer
 from captioner.learning.loop import Stage, Trainer
-from captioner.learning.objectives import caption_loss
 from captioner.models.build import load_bert_vocabulary
 from captioner.models.captioner import Captioner
 from captioner.models.decoder import Decoder
@@ -178,7 +177,7 @@ def trainer(
         stages = [Stage("epoch", data or batches(strategy, encoder), settings["epochs"])]
     run.mkdir(parents=True, exist_ok=True)
     train = Train(precision="bfloat16" if "bf" in precision else "float32", **settings)
-    given = (made, caption_loss, train, strategy, stages, run)
+    given = (made, train, strategy, stages, run)
     return Trainer(*given, validate and validate(made), report or Reports(), warn)
 
 

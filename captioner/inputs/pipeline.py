@@ -136,6 +136,7 @@ class Batches:
         replicas: Each step is divided among so many.
         prompt_share: Share of captions that are given a drawn prompt.
         prompt_tokenizer: Prompts to encoder inputs, or None for a model without prompts.
+        positions: Whether batches say which images they show: `position` int32 [N].
         seed: Of the order, the views and the prompts.
     """
 
@@ -149,9 +150,11 @@ class Batches:
         replicas: int = 1,
         prompt_share: float = 0.0,
         prompt_tokenizer: BertTokenizer | None = None,
+        positions: bool = False,
         seed: int = 0,
     ):
         self.data = data
+        self._positions = positions
         self._images = images
         self._replicas = replicas
         self._share = prompt_share
@@ -201,12 +204,14 @@ class Batches:
         """A step's batch, divided among the replicas."""
         captions = np.concatenate(groups)
         # Drawn for the whole step: the number of replicas changes nothing that is learned from.
-        images = self._images(self.data.image[[group[0] for group in groups]], rng)
+        positions = self.data.image[[group[0] for group in groups]]
+        images = self._images(positions, rng)
         prompts = self._draw(captions, rng)
         sizes = np.array([len(group) for group in groups])
         ends = np.cumsum([len(part) for part in np.array_split(sizes, self._replicas)])[:-1]
         caption_ends = np.cumsum([0, *sizes])[ends]
         shares = zip(
+            np.split(positions, ends),
             np.split(images, ends),
             np.split(sizes, ends),
             np.split(captions, caption_ends),
@@ -216,13 +221,20 @@ class Batches:
         return [self._batch(*share) for share in shares]
 
     def _batch(
-        self, images: np.ndarray, sizes: np.ndarray, captions: np.ndarray, prompts: np.ndarray
+        self,
+        positions: np.ndarray,
+        images: np.ndarray,
+        sizes: np.ndarray,
+        captions: np.ndarray,
+        prompts: np.ndarray,
     ) -> Batch:
         batch = {
             "image": images,
             "image_rows": np.repeat(np.arange(len(images), dtype=np.int32), sizes),
             "tokens": self.data.tokens[captions],
         }
+        if self._positions:
+            batch["position"] = positions.astype(np.int32)
         if isinstance(self._images, NoImages):
             batch["image_mask"] = np.zeros(len(images), bool)
         if self._tokenize is not None:
@@ -252,6 +264,8 @@ class Batches:
             "image_rows": tf.TensorSpec([None], tf.int32),
             "tokens": tf.TensorSpec([None, tokens + 1], tf.int32),
         }
+        if self._positions:
+            spec["position"] = tf.TensorSpec([None], tf.int32)
         if isinstance(self._images, NoImages):
             spec["image_mask"] = tf.TensorSpec([None], tf.bool)
         if self._prompt_tokenizer is not None:

@@ -24,7 +24,7 @@ from captioner.errors import CaptionerError
 from captioner.inputs.pipeline import Batches
 from captioner.learning.checkpoints import Checkpoints
 from captioner.learning.distribution import is_chief, local_replicas
-from captioner.learning.objectives import Losses
+from captioner.learning.objectives import Losses, caption_loss
 from captioner.learning.optimisation import Optimisation, name
 
 Objective = Callable[..., Losses]
@@ -38,6 +38,10 @@ class Stage:
     batches: Batches
     epochs: int
     validate: bool = True
+    objective: Objective = caption_loss
+    """What it minimises: (model, batch, smoothing=, training=) -> `Losses`."""
+    rate: float = 1.0
+    """Its rate as a share of `train.learning_rate`."""
 
 
 @dataclass
@@ -47,9 +51,9 @@ class Progress:
     step: int = 0
     best: float | None = None
     waited: int = 0
-    """Validations since the best."""
+    """Validations of this stage since the best."""
     stopped: bool = False
-    """Whether patience ran out."""
+    """Whether patience ran out in this stage."""
     validations: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -62,7 +66,6 @@ class Trainer:
 
     Args:
         model: the model, built in the strategy's scope.
-        objective: function. (model, batch, training=) -> `Losses`.
         settings: the `train` settings.
         strategy: where to run.
         stages: what to train on, in order.
@@ -77,7 +80,6 @@ class Trainer:
     def __init__(
         self,
         model: keras.Model,
-        objective: Objective,
         settings: Train,
         strategy: tf.distribute.Strategy,
         stages: Sequence[Stage],
@@ -87,7 +89,6 @@ class Trainer:
         warn: Callable[[str], None] = lambda _: None,
     ):
         self._model = model
-        self._objective = objective
         self._settings = settings
         self._strategy = strategy
         self._stages = stages
@@ -99,10 +100,12 @@ class Trainer:
         lengths = [stage.batches.steps * stage.epochs for stage in stages]
         self.total = sum(lengths)
         with strategy.scope():
-            self._optimisation = Optimisation(model, settings, lengths)
+            rates = [stage.rate for stage in stages]
+            self._optimisation = Optimisation(model, settings, lengths, rates)
         self.progress = Progress()
         self._checkpoints = Checkpoints(run / "checkpoints", settings.keep, warn)
-        self._step = self._make_step()
+        made = {stage.objective: None for stage in stages}
+        self._steps = {objective: self._make_step(objective) for objective in made}
 
     # Variables by name, for checkpoints.
 
@@ -123,8 +126,8 @@ class Trainer:
 
     # A step.
 
-    def _make_step(self):
-        model, objective, strategy = self._model, self._objective, self._strategy
+    def _make_step(self, objective: Objective):
+        model, strategy = self._model, self._strategy
         optimisation = self._optimisation
         replicas = strategy.num_replicas_in_sync
 
@@ -202,10 +205,20 @@ class Trainer:
             self._cut_metrics()
         with self._signals(), self._bar() as bar, self._metrics_file() as metrics:
             for stage, epoch, first, offset in self._plan():
-                if self.progress.stopped:
-                    break
+                begun = offset - epoch * stage.batches.steps
+                if self.progress.stopped and self.progress.step > begun:
+                    continue  # no more of this stage
+                if epoch == 0 and first == 0 and offset > 0:
+                    self._begin(offset, bar)
                 self._epoch(stage, epoch, first, offset, bar, metrics)
         return self.progress
+
+    def _begin(self, step: int, bar) -> None:
+        """Begins a later stage, whether or not the one before it came to its end."""
+        self._optimisation.begin(step)
+        bar.update(step - self.progress.step)
+        self.progress.step = step
+        self.progress.waited, self.progress.stopped = 0, False
 
     def _plan(self) -> Iterator[tuple[Stage, int, int, int]]:
         """(stage, epoch, first step, steps before the epoch) for what is still to be done."""
@@ -222,7 +235,7 @@ class Trainer:
 
     def _validates(self, stage: Stage, epoch: int, end: int) -> bool:
         """Whether an epoch that ends at step `end` is followed by a validation."""
-        due = (epoch + 1) % self._settings.validate_every == 0 or end == self.total
+        due = (epoch + 1) % self._settings.validate_every == 0 or epoch + 1 == stage.epochs
         return stage.validate and due
 
     def _epoch(self, stage, epoch, first, offset, bar, metrics) -> None:
@@ -230,7 +243,7 @@ class Trainer:
         data = self._data(stage, epoch, first)
         for at in range(first, stage.batches.steps):
             started = time.perf_counter()
-            row = self._step(data, tf.constant(self.progress.step, tf.int64))
+            row = self._steps[stage.objective](data, tf.constant(self.progress.step, tf.int64))
             row = {key: float(value) for key, value in row.items()}
             self._check_finite(row, stage, epoch, at)
             self.progress.step += 1

@@ -32,30 +32,43 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
         rate: float. The peak.
         stages: sequence of int. Steps of each stage.
         warmup: float. Share of a stage's steps.
+        shares: sequence of float. Each stage's peak as a share of `rate`. Defaults to 1 for all.
     """
 
-    def __init__(self, rate: float, stages: Sequence[int], warmup: float):
+    def __init__(
+        self,
+        rate: float,
+        stages: Sequence[int],
+        warmup: float,
+        shares: Sequence[float] | None = None,
+    ):
         self.rate = rate
         self.stages = tuple(stages)
         self.warmup = warmup
+        self.shares = (1.0,) * len(self.stages) if shares is None else tuple(shares)
 
     def __call__(self, step):
         step = tf.cast(step, tf.float32)
         rate = tf.constant(0.0)
         start = 0
-        for length in self.stages:
+        for length, share in zip(self.stages, self.shares, strict=True):
             rise = max(1.0, self.warmup * length)
             at = step - start
             falling = tf.clip_by_value((at - rise) / max(1.0, length - rise), 0.0, 1.0)
             # The first step already learns: a rate of 0 would waste a batch.
             cosine = 0.5 * (1 + tf.cos(falling * math.pi))
             value = tf.where(at + 1 < rise, (at + 1) / rise, cosine)
-            rate = tf.where(at >= 0, self.rate * value, rate)
+            rate = tf.where(at >= 0, self.rate * share * value, rate)
             start += length
         return rate
 
     def get_config(self):
-        return {"rate": self.rate, "stages": self.stages, "warmup": self.warmup}
+        return {
+            "rate": self.rate,
+            "stages": self.stages,
+            "warmup": self.warmup,
+            "shares": self.shares,
+        }
 
 
 class Optimisation:
@@ -68,15 +81,22 @@ class Optimisation:
         model: the model; its variables exist.
         settings: the `train` settings.
         stages: steps of each stage of training.
+        shares: each stage's rate as a share of the settings'. Defaults to 1 for all.
     """
 
-    def __init__(self, model: keras.Model, settings: Train, stages: Sequence[int]):
+    def __init__(
+        self,
+        model: keras.Model,
+        settings: Train,
+        stages: Sequence[int],
+        shares: Sequence[float] | None = None,
+    ):
         learned = [v for v in model.trainable_variables if not is_frozen(v, settings.freeze)]
         encoder = [v for v in learned if name(v).startswith(ENCODERS)]
         ids = {id(v) for v in encoder}
         rest = [v for v in learned if id(v) not in ids]
         self.groups = [
-            (self._optimizer(settings, share, stages, variables), variables)
+            (self._optimizer(settings, share, stages, shares, variables), variables)
             for share, variables in ((1.0, rest), (settings.encoder_rate, encoder))
             if variables
         ]
@@ -88,9 +108,9 @@ class Optimisation:
         ]
 
     @staticmethod
-    def _optimizer(settings, share, stages, variables) -> keras.optimizers.Optimizer:
+    def _optimizer(settings, share, stages, shares, variables) -> keras.optimizers.Optimizer:
         optimizer = keras.optimizers.AdamW(
-            WarmupCosine(settings.learning_rate * share, stages, settings.warmup),
+            WarmupCosine(settings.learning_rate * share, stages, settings.warmup, shares),
             weight_decay=settings.weight_decay,
         )
         # Decay pulls towards 0, and a bias, a normalisation's scale or a position has no reason to
@@ -127,6 +147,14 @@ class Optimisation:
         decay = tf.minimum(self.decay, (1 + step) / (10 + step))
         for average, variable in zip(self.averages, self.variables, strict=True):
             average.assign(average * decay + variable.value * (1 - decay))
+
+    def begin(self, step: int) -> None:
+        """A stage begins at a step, which stages that ended early may not have come to: with the
+        averages as weights, as they are what has been validated."""
+        for optimizer, _ in self.groups:
+            optimizer.iterations.assign(step)
+        for average, variable in zip(self.averages, self.variables, strict=False):
+            variable.assign(average.numpy())
 
     def swap(self) -> None:
         """Exchanges the weights with their averages; called again, exchanges them back."""

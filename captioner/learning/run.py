@@ -12,7 +12,6 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from captioner import about, config, evaluation, pretrained
-from captioner.loading import load, newest_version
 from captioner.config import Settings
 from captioner.errors import CaptionerError
 from captioner.inputs import readers
@@ -30,9 +29,10 @@ from captioner.inputs.records import DataSet, Gatherer, Record, check_unreadable
 from captioner.inputs.text import learn_vocabulary, load_vocabulary, save_vocabulary
 from captioner.learning.distribution import is_chief, strategy
 from captioner.learning.loop import Stage, Trainer
-from captioner.learning.objectives import caption_loss
 from captioner.learning.reports import Report
+from captioner.learning.self_critical import SelfCritical
 from captioner.learning.validation import Validation
+from captioner.loading import load, newest_version
 from captioner.models.build import Built, build
 from captioner.serving.exporting import export
 from captioner.serving.trained import load_trained
@@ -96,7 +96,6 @@ def train(settings: Settings, run: Path, exports: Path) -> dict[str, Any]:
     report = Report(run, validation.samples if validation else None) if chief else None
     trainer = Trainer(
         built.model,
-        caption_loss,
         settings.train,
         where,
         stages,
@@ -283,33 +282,44 @@ def _features(settings: Settings, built: Built, records: Sequence[Record], views
 def _stages(
     settings: Settings,
     built: Built,
+    records: Sequence[Record],
     train_data: Examples,
     images: CachedImages | ReadImages,
     texts: Sequence[str],
     replicas: int,
 ) -> list[Stage]:
-    """First the captions without images, if there are any, then those with."""
+    """First the captions without images, if there are any, then those with, then, if wanted, the
+    captions that the model itself finds."""
     options = {
         "batch_size": settings.train.batch_size,
         "replicas": replicas,
-        "prompt_tokenizer": built.prompt_tokenizer,
         "seed": settings.train.seed,
     }
+    prompts = {"prompt_tokenizer": built.prompt_tokenizer}
+    several = {"captions_per_image": settings.train.captions_per_image}
     stages = []
     if texts:
         encoder = built.model.image_encoder
         alone = text_examples(texts, built.tokenizer, settings.decode.max_tokens)
         blank = NoImages(encoder.regions, encoder.width)
-        batches = Batches(alone, blank, captions_per_image=1, **options)
+        batches = Batches(alone, blank, captions_per_image=1, **prompts, **options)
         stages.append(Stage("text", batches, settings.data.text_epochs, validate=False))
-    batches = Batches(
-        train_data,
-        images,
-        captions_per_image=settings.train.captions_per_image,
-        prompt_share=settings.text.prompts,
-        **options,
-    )
+    share = settings.text.prompts
+    batches = Batches(train_data, images, prompt_share=share, **prompts, **several, **options)
     stages.append(Stage("epoch", batches, settings.train.epochs))
+    if settings.train.reward_epochs:
+        batches = Batches(train_data, images, positions=True, **several, **options)
+        references = [record.captions for record in records]
+        objective = SelfCritical(built.tokenizer, references, settings.decode)
+        stages.append(
+            Stage(
+                "reward",
+                batches,
+                settings.train.reward_epochs,
+                objective=objective,
+                rate=settings.train.reward_rate,
+            )
+        )
     return stages
 
 
@@ -335,7 +345,8 @@ def _prepare(
     train_data = examples(records, built.tokenizer, settings.decode.max_tokens, set(unreadable))
     if not len(train_data):
         raise CaptionerError(f"{settings.data.spec} has no readable training image")
-    stages = _stages(settings, built, train_data, images, texts, where.num_replicas_in_sync)
+    replicas = where.num_replicas_in_sync
+    stages = _stages(settings, built, records, train_data, images, texts, replicas)
     if len(dev_unreadable) == len(dev):
         tell("no dev images: the last weights are kept, not the best")
         return stages, None
