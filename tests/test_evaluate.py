@@ -13,6 +13,7 @@ from captioner.errors import CaptionerError
 from captioner.inputs.records import Record
 from captioner.metrics import java
 
+MORE = {"CIDEr_D", "captions", "captions_of_people", "intervals"}
 KEYS = ["images", "BLEU_1", "BLEU_2", "BLEU_3", "BLEU_4", "ROUGE_L", "CIDEr", "METEOR", "SPICE"]
 
 
@@ -42,13 +43,17 @@ def run(tiny_run, monkeypatch, capsys, tmp_path):
 def test_scores_have_the_contract_s_keys(run, drawn):
     out, _, scores, _ = run("--data", f"csv:{drawn}")
     settings = scores.pop("settings")
-    assert set(KEYS) <= set(scores) and set(scores) - set(KEYS) <= {"CIDEr_D"}
+    assert set(scores) == set(KEYS) | MORE
     assert scores["images"] == 3 and scores["METEOR"] is None and scores["SPICE"] is None
     assert all(isinstance(scores[key], float) and scores[key] >= 0 for key in KEYS[1:7])
     assert settings["split"] == "test" and settings["data"] == f"csv:{drawn}"
     assert settings["decode"]["beams"] == 3 and "tokenizer" in settings
-    printed = {line.split()[0] for line in out.splitlines()}
-    assert printed == set(scores)
+    printed = {line.split()[0] for line in out.partition("\n\n")[0].splitlines()}
+    assert printed == set(KEYS) | {"CIDEr_D"}
+    low, high = scores["intervals"]["CIDEr"]
+    assert low <= scores["CIDEr"] <= high
+    # The data has a train split: what is novel is known.
+    assert 0 <= scores["captions"]["novel"] <= 1 and "not in the training data" in out
 
 
 def test_a_run_and_its_export_score_alike(run, drawn, tiny_run):
@@ -56,8 +61,68 @@ def test_a_run_and_its_export_score_alike(run, drawn, tiny_run):
     _, _, scores, predictions = run(*split)
     _, _, run_scores, run_predictions = run(*split, model=tiny_run)
     assert predictions == run_predictions
-    scores.pop("settings"), run_scores.pop("settings")
-    assert scores == pytest.approx(run_scores)
+    for name in KEYS[1:7]:
+        assert scores[name] == pytest.approx(run_scores[name])
+    assert scores["captions"] == run_scores["captions"]
+
+
+def test_the_command_writes_a_page_and_rows(run, drawn, tiny_run, tmp_path):
+    out, err, scores, predictions = run(
+        "--data", f"csv:{drawn}", "--split", "dev+test", "--prompts", "prefix", "--seed", "3",
+        "--against", tiny_run, "--report", tmp_path / "r", "--rows", tmp_path / "rows.jsonl",
+    )  # fmt: skip
+    page = (tmp_path / "r" / "report.html").read_text("utf-8")
+    assert page.startswith("<!doctype html>") and page.count("<article>") == 6
+    assert page.count("looked at:") >= 6 * 3 and f"csv:{drawn}" in page
+    assert str(tmp_path / "r" / "report.html") in err
+    rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    assert [row["caption"] for row in rows] == [one["caption"] for one in predictions]
+    assert scores["prompts"]["continued"] == 1.0  # word for word
+    assert scores["prompts"]["seed"] == 3 and scores["settings"]["prompts"] == "prefix"
+    for row in rows:
+        assert row["caption"].startswith(row["prompt"].removesuffix("…")) and row["prompt"]
+        assert row["against"]["caption"] == row["caption"]  # the run that the export is of
+        assert row["CIDEr"] >= 0 and row["references"] and "hallucinated" in row
+    found = scores["comparison"]["measures"]["CIDEr"]
+    assert scores["comparison"]["other"] == str(tiny_run) and found["difference"] == 0
+    assert "compared with" in out and "word for word: 100.0%" in out
+
+
+def test_without_a_train_split_nothing_is_novel(run, coco):
+    out, _, scores, _ = run("--data", f"coco:{coco}", "--split", "dev+test")
+    assert scores["captions"]["novel"] is None and "novel" not in scores["intervals"]
+
+
+def test_one_image(run, tmp_path):
+    (tmp_path / "a.jpg").write_bytes(jpeg(1))
+    (tmp_path / "one.csv").write_text("image,caption,split\na.jpg,a red dog runs,test\n")
+    for kind in ("none", "keywords", "prefix"):
+        page = tmp_path / "p.html"
+        _, _, scores, _ = run(
+            "--data", f"csv:{tmp_path / 'one.csv'}", "--prompts", kind, "--report", page
+        )
+        assert scores["images"] == 1 and scores["intervals"] == {} and page.is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["--prompts", "key"], "invalid choice: 'key'"),
+        (["--seed", "-1"], "must be 0 or more"),
+        (["--seed", "x"], "invalid seed value: 'x'"),
+    ],
+)
+def test_wrong_arguments_are_an_error(capsys, words, reason):
+    with pytest.raises(SystemExit):
+        evaluate.parser().parse_args(["--model", "m", "--data", "d", *words])
+    assert reason in capsys.readouterr().err
+
+
+def test_a_page_that_can_have_no_place_is_an_error_at_once(drawn, tmp_path):
+    (tmp_path / "file").touch()
+    words = ["--model", "nowhere", "--data", f"csv:{drawn}", "--report", str(tmp_path / "file")]
+    with pytest.raises(FileExistsError):
+        evaluate.main(evaluate.parser().parse_args(words))
 
 
 def test_splits_add_up(run, drawn):
@@ -176,10 +241,81 @@ def records(count, prompts=()):
 
 def test_progress_and_prompts_of_the_data():
     done, model = [], Fake()
-    outcome = evaluation.evaluate(model, records(70, ("what?", "")), progress=done.append)
-    assert done == [32, 64, 70] and len(outcome.captioned) == 70
+    outcome = evaluation.evaluate(
+        model, records(70, ("what?", "")), progress=lambda *told: done.append(told)
+    )
+    assert done == [(32, 70), (64, 70), (70, 70)] and len(outcome.captioned) == 70
     assert {prompt for _, prompt in model.seen} == {"what?"}
     assert outcome.captioned[69][1] == "69 what?" and not outcome.problems
+
+
+def test_the_data_s_prompts_are_left_out_for_none_and_replaced_for_others():
+    for kind, expected in (("none", {""}), ("keywords", {"", "5 dogs"})):
+        model = Fake()
+        outcome = evaluation.evaluate(model, records(9, ("what?", "")), prompts=kind)
+        asked = {prompt for image, prompt in model.seen if image.stem == "5"}
+        assert {" ".join(sorted(prompt.split())) for prompt in asked} == expected
+        assert {prompt.text for prompt in outcome.prompts} <= {p for _, p in model.seen}
+
+
+def test_with_prompts_each_image_is_captioned_without_them_too():
+    done, model = [], Fake()
+    outcome = evaluation.evaluate(
+        model, records(40), prompts="keywords", progress=lambda *told: done.append(told)
+    )
+    assert done == [(32, 80), (40, 80), (72, 80), (80, 80)]
+    assert [prompt for _, prompt in model.seen[40:]] == [""] * 40
+    found = outcome.scores["prompts"]
+    assert found["words_used"] == 1.0 and found["images_with_prompt"] == 40
+    assert found["CIDEr"]["prompted"] == pytest.approx(outcome.scores["CIDEr"])
+    assert found["CIDEr"]["prompted"] > found["CIDEr"]["unprompted"]
+    assert found["comparison"]["measures"]["CIDEr"]["higher"] > 30
+
+
+class Worse(Fake):
+    """Another model, which can't read the first image and sees cats everywhere."""
+
+    source = "worse"
+
+    def caption(self, images, prompts, batch_size):
+        return [
+            captioning.Result((), "damaged") if image.stem == "0"
+            else captioning.Result((captioning.Caption("a cat", -1.0),))
+            for image in images
+        ]  # fmt: skip
+
+
+def test_another_model_is_compared_on_the_images_that_both_read():
+    outcome = evaluation.evaluate(Fake(), records(40), against=Worse())
+    found = outcome.scores["comparison"]
+    assert found["other"] == "worse" and found["images"] == outcome.scores["images"] == 39
+    assert outcome.problems.count("unreadable images") == 1
+    assert [record.id for record, _ in outcome.captioned] == [str(i) for i in range(1, 40)]
+    cider = found["measures"]["CIDEr"]
+    assert cider["difference"] == pytest.approx(cider["model"] - cider["other"])
+    assert cider["interval"][0] <= cider["difference"] <= cider["interval"][1]
+    rows = evaluation.rows("csv:x", outcome)
+    assert rows[0]["image_id"] == "1" and rows[0]["against"]["caption"] == "a cat"
+    assert json.loads(json.dumps(outcome.scores, allow_nan=False)) == outcome.scores
+
+
+def test_references_without_words_score_nothing():
+    bare = [
+        Record("1", Path("1.jpg"), ("!",), "test"), Record("2", Path("2.jpg"), ("...",), "test")
+    ]  # fmt: skip
+    for kind in ("none", "keywords", "prefix"):
+        outcome = evaluation.evaluate(Fake(), bare, prompts=kind)
+        assert outcome.scores["CIDEr"] == 0 and outcome.scores["captions_of_people"]["words"] == 0
+        json.dumps(outcome.scores, allow_nan=False)
+        json.dumps(evaluation.rows("csv:x", outcome), allow_nan=False)
+
+
+def test_rows_hold_any_file_name(tmp_path):
+    odd = Record("1", Path("caf\udce9.jpg"), ("a dog",), "test")
+    outcome = evaluation.evaluate(Fake(), [odd])
+    evaluation.write_rows(tmp_path / "r", evaluation.rows("csv:x", outcome))
+    (line,) = (tmp_path / "r").read_text("ascii").splitlines()
+    assert json.loads(line)["image"] == "caf\udce9.jpg"
 
 
 def test_no_images_and_only_unreadable_ones():

@@ -24,6 +24,7 @@ BELOW = {
     # The client of model servers gives what `captioner.load` gives.
     "serving": {"inputs", "models", "decoding", "learning", "captioning"},
     "web": {"inputs", "serving"},
+    "reporting": {"inputs", "metrics", "drawing", "captioning"},
 }
 # A run from beginning to end calls what serves it, too.
 RUN = PACKAGE / "learning" / "run.py"
@@ -125,6 +126,7 @@ HEAVY = ("tensorflow", "keras", "tensorflow_text", "tensorflow_hub", "keras_nlp"
         *(f"import captioner.{name}; captioner.{name}.parser()" for name in
           ("train", "evaluate", "predict", "export", "serve")),
         "import captioner.web.server",
+        "import captioner.reporting.page, captioner.evaluation",
         "import captioner.pretrained",
     ],
 )  # fmt: skip

@@ -118,7 +118,12 @@ def finish(run: Path, settings: Settings, data: DataSet, exports: Path) -> dict[
         tell(f"no test images: the scores are those of {split}, which flatters them")
     tell(f"captioning {len(data.split(split))} {split} images")
     model = load(run)
-    outcome = evaluation.evaluate(model, data.split(split), settings.data.unreadable_limit)
+    outcome = evaluation.evaluate(
+        model,
+        data.split(split),
+        settings.data.unreadable_limit,
+        training=[text for record in data.split("train") for text in record.captions],
+    )
     conditions = evaluation.conditions(model, settings.data.spec, split)
     conditions["trained_on"] = about.trained_on(data)
     scores = outcome.scores | {"settings": conditions}

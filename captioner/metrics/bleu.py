@@ -6,7 +6,7 @@ the closest length, the shorter of two that are equally close. No smoothing beyo
 against division by zero, which are coco-caption's own so that figures agree to rounding
 (pycocoevalcap, bleu_scorer.py).
 
-N images; 4 orders of n-grams.
+N images; 4 orders of n-grams; 10 counts of each image.
 """
 
 from collections.abc import Sequence
@@ -14,6 +14,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from captioner.metrics.ngrams import ORDERS, Ngram, ngrams
+
+COUNTS = 2 * ORDERS + 2  # what is counted of an image, see `Bleu.counts`
 
 _TINY, _SMALL = 1e-15, 1e-9  # so that nothing matched out of nothing guessed is 1e-6, not 0 / 0
 
@@ -44,25 +46,38 @@ class Bleu:
             float64 [4] for the corpus, and float64 [N, 4] for each image alone. The former is not
             the mean of the latter.
         """
-        matched = np.zeros([len(captions), ORDERS])
-        lengths = np.array([len(words) for words in captions], dtype=float)
-        closest = np.zeros(len(captions))
+        counts = self.counts(captions)
+        return bleu(counts.sum(0)), bleu(counts)
+
+    def counts(self, captions: Sequence[Sequence[str]]) -> np.ndarray:
+        """What `bleu` needs of each image; of several images together it needs the sum.
+
+        Returns:
+            float64 [N, 10]: n-grams matched and n-grams written for the four orders, the caption's
+            length and the closest reference's, in words.
+        """
+        counts = np.zeros([len(captions), COUNTS])
         for image, words in enumerate(captions):
             most = self._most[image]
             for ngram, count in ngrams(words).items():
-                matched[image, len(ngram) - 1] += min(count, most.get(ngram, 0))
-            closest[image] = min(
+                counts[image, len(ngram) - 1] += min(count, most.get(ngram, 0))
+            lengths = [max(len(words) - n, 0) for n in range(ORDERS)]
+            closest = min(
                 self._lengths[image], key=lambda length: (abs(length - len(words)), length)
             )
-        guessed = np.maximum(lengths[:, None] - np.arange(ORDERS), 0)
-        corpus = _bleu(matched.sum(0), guessed.sum(0), lengths.sum(), closest.sum())
-        return corpus, _bleu(matched, guessed, lengths, closest)
+            counts[image, ORDERS:] = *lengths, len(words), closest
+        return counts
 
 
-def _bleu(matched, guessed, length, reference_length) -> np.ndarray:
-    """Geometric means of the precisions times the brevity penalty; [..., 4] from [..., 4]."""
+def bleu(counts: np.ndarray) -> np.ndarray:
+    """BLEU-1 to BLEU-4 of counts as `Bleu.counts` gives them; [..., 4] from [..., 10].
+
+    Geometric means of the precisions times the brevity penalty.
+    """
+    matched, guessed = counts[..., :ORDERS], counts[..., ORDERS : 2 * ORDERS]
+    length, closest = counts[..., -2], counts[..., -1]
     precisions = (matched + _TINY) / (guessed + _SMALL)
     means = np.cumprod(precisions, axis=-1) ** (1 / np.arange(1, ORDERS + 1))
-    ratio = (length + _TINY) / (reference_length + _SMALL)
+    ratio = (length + _TINY) / (closest + _SMALL)
     penalty = np.exp(np.minimum(1 - 1 / ratio, 0))
     return means * penalty[..., None]

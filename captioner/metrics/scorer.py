@@ -8,10 +8,9 @@ from captioner.errors import CaptionerError
 from captioner.metrics import java as java_scores
 from captioner.metrics.bleu import Bleu
 from captioner.metrics.cider import Cider, DocumentFrequencies
+from captioner.metrics.measures import Measures
 from captioner.metrics.rouge import rouge_l
 from captioner.metrics.tokenizer import tokenize
-
-_BLEU_NAMES = ("BLEU_1", "BLEU_2", "BLEU_3", "BLEU_4")
 
 
 class Scorer:
@@ -70,11 +69,7 @@ class Scorer:
             CaptionerError: no captions, images without a caption, captions of unknown images.
         """
         tokens = self._tokenized(captions)
-        corpus, rouge, cider, cider_d = self._figures(tokens)
-        scores: dict[str, float | None] = dict(zip(_BLEU_NAMES, map(float, corpus[0])))
-        scores["ROUGE_L"] = float(np.mean(rouge))
-        scores["CIDEr"] = float(np.mean(cider))
-        scores["CIDEr_D"] = float(np.mean(cider_d))
+        scores: dict[str, float | None] = dict(self._measured(tokens).corpus())
         scores["METEOR"] = scores["SPICE"] = None
         if java:
             texts = [" ".join(caption) for caption in tokens]
@@ -89,12 +84,18 @@ class Scorer:
         Arguments and errors are those of `score`. BLEU of one caption is mostly 0 or rough: it was
         made for corpora.
         """
-        (_, bleu), rouge, cider, cider_d = self._figures(self._tokenized(captions))
+        measures = self.measures(captions)
         return {
-            image: dict(zip(_BLEU_NAMES, map(float, bleu[row])))
-            | {"ROUGE_L": rouge[row], "CIDEr": float(cider[row]), "CIDEr_D": float(cider_d[row])}
-            for row, image in enumerate(self.images)
+            image: dict(zip(measures.names, map(float, figures)))
+            for image, figures in zip(self.images, measures.each())
         }
+
+    def measures(self, captions: Mapping[str, str]) -> Measures:
+        """The figures of `score`, but for the Java ones, image by image in the order of `images`.
+
+        Arguments and errors are those of `score`.
+        """
+        return self._measured(self._tokenized(captions))
 
     def _tokenized(self, captions: Mapping[str, str]) -> list[list[str]]:
         if not captions:
@@ -113,13 +114,17 @@ class Scorer:
             )
         return [tokenize(captions[image]) for image in self.images]
 
-    def _figures(self, tokens: list[list[str]]):
+    def _measured(self, tokens: list[list[str]]) -> Measures:
         words = [_words(caption) for caption in tokens]
         rouge = [rouge_l(caption, image) for caption, image in zip(tokens, self._tokens)]
         pairs = list(zip(self.images, words))
         cider = self._cider.score(pairs)
         cider_d = cider if self._cider_d is self._cider else self._cider_d.score(pairs)
-        return self._bleu.score(words), rouge, cider, cider_d
+        means = {"ROUGE_L": np.array(rouge), "CIDEr": cider, "CIDEr_D": cider_d}
+        once = np.ones(len(words))
+        return Measures(
+            self._bleu.counts(words), {name: (each, once) for name, each in means.items()}
+        )
 
 
 def score(
