@@ -135,7 +135,9 @@ class Train(_Section):
 
     reward_epochs: int = Field(default=0, ge=0)
     """Passes over the training images after that, in which the captions that the search finds are
-    pushed by their CIDEr-D (self-critical training)."""
+    pushed by their CIDEr-D (self-critical training). A pass over 700 photographs costs about as
+    much as one of `epochs`; there it brought no more than differences between runs (0.433 to 0.436
+    and 0.439 to 0.454 CIDEr after four passes, on 100 photographs)."""
 
     reward_rate: float = Field(default=0.05, gt=0)
     """The rate of those passes as a share of learning_rate."""
