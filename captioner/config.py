@@ -192,90 +192,19 @@ class Train(_Section):
 
 
 class Decode(_Section):
-    """Captioning. An export has these in its graph."""
-
-    search: Literal["beam", "sample"] = "beam"
-    """beam: the captions that score highest; sample: captions drawn as probably as they are."""
+    """Captioning."""
 
     beams: int = Field(default=5, ge=1, le=64)
-    """Captions searched, or drawn, at once; 1 is greedy search, or one draw."""
+    """Captions searched at once; 1 is greedy search."""
 
     max_tokens: int = Field(default=24, ge=2, le=256)
     """The longest caption, in WordPieces, the end mark included."""
 
-    min_tokens: int = Field(default=1, ge=1, le=256)
-    """The shortest caption, counted alike; at most max_tokens."""
-
     length_penalty: float = Field(default=1.0, ge=0, le=2)
-    """Captions are ordered by log-probability / length ** length_penalty."""
-
-    coverage_penalty: float = Field(default=0.0, ge=0, le=10)
-    """Lowers the score of captions that left regions of the picture unlooked at: by this, times
-    the sum over the regions of -log(min(attention that the region was paid, 1)). 0 for none;
-    there are 49 regions, so values that do something are small, about 0.001 to 0.02."""
+    """Beam scores are log-probability / length ** length_penalty."""
 
     no_repeat: int = Field(default=3, ge=0, le=16)
     """No caption holds the same run of so many WordPieces twice; 0 allows it."""
-
-    no_stutter: bool = False
-    """No caption says the same word twice in a row."""
-
-    forbid: tuple[str, ...] = Field(default=(), max_length=32)
-    """Words, or phrases, that no caption holds: forbid=dog,ice cream. `man` forbids neither
-    `woman` nor `manhole`, and a beginning that the user gives may hold them. Where a word can
-    begin another one, beam search follows both with as many beams again, so it takes twice as
-    long; a sampled caption then holds neither."""
-
-    require: tuple[str, ...] = Field(default=(), max_length=8)
-    """Words, or phrases, that every caption holds where max_tokens leaves room for them, as far as
-    that goes elsewhere: require=dog,red ball. Beam search only; it takes as many times longer as
-    they have WordPieces, and one."""
-
-    groups: int = Field(default=1, ge=1, le=64)
-    """Groups of beams that are to say different things; must divide beams. 1 is plain search.
-    Ignored by sample."""
-
-    diversity: float = Field(default=0.5, ge=0, le=100)
-    """Nats that a token costs a group for each beam of the groups before it that says the same at
-    the same place. Ignored without groups."""
-
-    temperature: float = Field(default=1.0, ge=0.01, le=100)
-    """Log-probabilities are divided by it before a token is drawn: below 1 draws more of what is
-    probable. Ignored by beam, like the three below."""
-
-    top_k: int = Field(default=0, ge=0)
-    """Draw from so many of the most probable tokens; 0 for all."""
-
-    top_p: float = Field(default=1.0, gt=0, le=1)
-    """Draw from the most probable tokens that together have this probability (of what top_k
-    leaves)."""
-
-    seed: int = Field(default=0, ge=0, lt=2**63)
-    """Seeds the drawing, together with the image file and the prompt: the same request to the same
-    export has the same captions."""
-
-    @pydantic.field_validator("forbid", "require", mode="before")
-    @classmethod
-    def _words(cls, words: Any) -> Any:
-        """`dog,ice cream` on a command line."""
-        if isinstance(words, str):
-            words = words.split(",")
-        if not isinstance(words, list | tuple):
-            return words
-        stripped = (word.strip() if isinstance(word, str) else word for word in words)
-        return tuple(word for word in stripped if word != "")
-
-    @pydantic.model_validator(mode="after")
-    def _consistent(self) -> "Decode":
-        if self.beams % self.groups:
-            raise ValueError(f"decode.groups={self.groups} must divide decode.beams={self.beams}")
-        if self.min_tokens > self.max_tokens:
-            raise ValueError(
-                f"decode.min_tokens={self.min_tokens} is above decode.max_tokens={self.max_tokens}"
-            )
-        if self.require and self.search == "sample":
-            raise ValueError("decode.require needs decode.search=beam: a draw can't be aimed")
-        return self
 
 
 class Settings(_Section):
@@ -423,8 +352,7 @@ def _explain(error: Mapping[str, Any]) -> str:
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "tuple_type":
         message = 'Input should be a list; on the command line as JSON, ["image_encoder"]'
-    whole = isinstance(error["input"], Mapping)  # a section at odds with itself
-    return f"{where}={error['input']!r}: {message}" if where and not whole else message
+    return f"{where}={error['input']!r}: {message}" if where else message
 
 
 def settings(
