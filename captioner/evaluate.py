@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from captioner import commandline, config
+from captioner.errors import CaptionerError
 from captioner.reporting.prompted import KINDS
 
 _PAGE = "report.html"
@@ -11,26 +12,25 @@ _PAGE = "report.html"
 
 def main(arguments: argparse.Namespace) -> int:
     """Captions a split, prints the scores, and writes what was asked for."""
-    settings = config.settings(data=arguments.data, overrides=arguments.overrides)
+    decode = [word for word in arguments.overrides if word.startswith("decode.")]
+    others = [word for word in arguments.overrides if word not in decode]
+    settings = config.settings(data=arguments.data, overrides=others)
+    if arguments.deletion:
+        check_deletion(arguments)
     if arguments.report:  # where that can't be, it is better known before than after
         report_file(arguments.report).parent.mkdir(parents=True, exist_ok=True)
 
-    from tqdm import tqdm
-
     from captioner import evaluation
-    from captioner.learning.run import read_data, tell
+    from captioner.learning.run import counting, read_data, tell
     from captioner.loading import load
 
-    model = load(arguments.model)
+    model = load(arguments.model, overrides=decode) if decode else load(arguments.model)
     against = load(arguments.against) if arguments.against else None
     data = read_data(settings)
     records = data.split(arguments.split)
-    with tqdm(unit="image", desc="captioning") as bar:
-
-        def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
+    if arguments.deletion and arguments.prompts == "data" and any(one.prompts for one in records):
+        raise CaptionerError("--deletion is about captions without prompts: add --prompts none")
+    with counting("captioning") as progress:
         outcome = evaluation.evaluate(
             model,
             records,
@@ -43,6 +43,13 @@ def main(arguments: argparse.Namespace) -> int:
         )
     if outcome.problems:
         tell(f"left out: {outcome.problems.summary()}")
+    if arguments.deletion:
+        from captioner import deletion
+
+        with counting("covering") as progress:
+            outcome.scores["deletion"] = deletion.measure(
+                arguments.model, outcome.captioned, progress, seed=arguments.seed
+            )
     spec = settings.data.spec
     scores = outcome.scores | {
         "settings": evaluation.conditions(
@@ -66,6 +73,21 @@ def main(arguments: argparse.Namespace) -> int:
         tell(f"writing {path}")
         evaluation.write_text(path, page(model, scores, rows, seed=arguments.seed))
     return 0
+
+
+def check_deletion(arguments: argparse.Namespace) -> None:
+    """Whether the model can be told what to say, before it is loaded.
+
+    Raises:
+        CaptionerError: it is an export, or prompts are asked for, too.
+    """
+    if arguments.model.is_dir() and not (arguments.model / "config.json").is_file():
+        raise CaptionerError(
+            f"--deletion needs a run folder, and {arguments.model} holds no config.json: an "
+            "export says its own captions only"
+        )
+    if arguments.prompts in ("keywords", "prefix"):
+        raise CaptionerError("--deletion is about captions without prompts: leave out --prompts")
 
 
 def report_file(path: Path) -> Path:
@@ -103,6 +125,12 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="DIR",
         help="another run folder or export, to be compared on the same images",
+    )
+    made.add_argument(
+        "--deletion",
+        action="store_true",
+        help="test the attention maps of a run folder: what each word loses with the part of the "
+        "picture covered that the model looked at for it, and with others (26 times the time)",
     )
     made.add_argument("--scores", type=Path, metavar="FILE", help="write the scores here as JSON")
     made.add_argument(

@@ -38,7 +38,9 @@ class Outcome:
     - `comparison`, where there is another model: `other`, `images` and `measures`, name to
       `model`, `other`, `difference`, `interval`, `p`, `higher` and `lower` (images);
     - `prompts`, where prompts were made: see `reporting.prompted.follow_up`, with `kind`, `seed`
-      and a `comparison` with the captions made without prompts."""
+      and a `comparison` with the captions made without prompts.
+
+    `captioner.evaluate --deletion` adds `deletion`: see `captioner.deletion.measure`."""
 
     captioned: list[tuple[Record, str]]
     """Images and their captions, in the data's order."""

@@ -65,6 +65,9 @@ def visit(browser, url) -> Iterator:
         context = browser.new_context(**{"viewport": {"width": 1100, "height": 800}, **options})
         contexts.append(context)
         page = context.new_page()
+        # Files are asked for through the driver from the start: expect_file_chooser alone begins
+        # as the key is pressed, without waiting until the browser knows of it.
+        page.on("filechooser", lambda chooser: None)
         page.on("console", lambda one: trouble.append(one.text) if complaint(one) else None)
         page.on("pageerror", lambda error: trouble.append(str(error)))
         page.on("request", lambda request: asked.append(request.url))

@@ -1,12 +1,14 @@
 """Pictures of attention: upright, aligned with their words, legible."""
 
 import io
+import itertools
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from captioner.drawing import (
+    DPI,
     attention_figure,
     figure_pixels,
     open_image,
@@ -89,6 +91,17 @@ def test_overlay_lights_what_the_map_says():
     assert np.ptp(top[-3:], axis=-1).max() < 25
 
 
+def test_on_one_scale_a_map_that_prefers_little_stays_dark():
+    weak, strong = np.array([[0.26, 0.24], [0.26, 0.24]]), np.array([[0.8, 0.1], [0.05, 0.05]])
+    colours = [
+        np.ptp(overlay(halves(), weights, top)[:5, :5].astype(int), axis=-1).mean()
+        for weights, top in ((strong, 0.8), (weak, 0.8), (weak, None))
+    ]
+    assert colours[0] > 200 and colours[2] > 200 and colours[1] < 60
+    # A weight above the top, as of another caption, is lit fully.
+    assert (overlay(halves(), strong, 0.5)[:3, :3] == np.asarray(halves())[:3, :3]).all()
+
+
 @pytest.mark.parametrize("weights", [np.zeros((7, 7)), np.full((7, 7), 1 / 49), np.ones((1, 1))])
 def test_a_map_without_differences_lights_nothing(weights):
     assert np.ptp(overlay(halves(), weights), axis=-1).max() == 0
@@ -100,13 +113,70 @@ def test_a_figure_has_a_panel_for_every_word(size, words):
     tokens = [f"word{i}" for i in range(words)] + ["", ""]
     maps = np.random.default_rng(0).random((words + 2, 7, 7))
     figure = attention_figure(Image.new("RGB", size, "teal"), "a caption $ ^_{", tokens, maps)
-    titles = [panel.get_title() for panel in figure.axes if panel.images]
-    assert titles == ["the picture", *tokens[:words]]
-    width, height = figure.get_size_inches()
-    assert width < 16 and height < 100
+    titles = [panel.get_title().split("  ") for panel in figure.axes if panel.images]
+    assert [title[0] for title in titles] == ["the picture", *tokens[:words]]
+    assert all(title[1].endswith("%") for title in titles[1:])
+    width, height = figure.get_size_inches() * DPI
+    assert width <= 2600 and height < 42 * 740
     if words < 2:
         pixels = figure_pixels(figure)
         assert pixels.dtype == np.uint8 and pixels.shape[2] == 3 and pixels.std() > 1
+        assert pixels.shape[1] <= 1301
+
+
+def panels_of(figure) -> list:
+    return [axes for axes in figure.axes if axes.images]
+
+
+@pytest.mark.parametrize(
+    ("size", "drawn"),
+    [
+        ((500, 375), (500, 375)),
+        ((640, 640), (640, 640)),
+        ((4000, 3000), (640, 480)),
+        ((64, 32), (320, 160)),
+        ((40, 900), (28, 640)),
+    ],
+)
+def test_pictures_keep_their_size_pixel_by_pixel(size, drawn):
+    figure = attention_figure(Image.new("RGB", size, "teal"), "c", ["a"] * 6, np.ones((6, 7, 7)))
+    width, height = figure.get_size_inches() * DPI
+    for panel in panels_of(figure):
+        assert panel.images[0].get_array().shape[:2] == drawn[::-1]
+        box = panel.get_position()
+        assert (box.width * width, box.height * height) == pytest.approx(drawn)
+        assert box.x0 >= 0 and box.x1 <= 1 and box.y0 >= 0
+
+
+def test_panels_and_titles_don_t_overlap():
+    image, maps = Image.new("RGB", (500, 375)), np.ones((8, 7, 7))
+    figure = attention_figure(image, "c", list("abcdefgh"), maps)
+    figure_pixels(figure)  # lays out the texts
+    renderer = figure.canvas.get_renderer()
+    boxes = [panel.get_window_extent(renderer) for panel in panels_of(figure)]
+    boxes += [panel.title.get_window_extent(renderer) for panel in panels_of(figure)]
+    boxes += [text.get_window_extent(renderer) for text in figure.texts]
+    assert len(boxes) == 2 * 9 + 2
+    for one, other in itertools.combinations(boxes, 2):
+        assert not (
+            one.x0 < other.x1 - 1 and other.x0 < one.x1 - 1
+            and one.y0 < other.y1 - 1 and other.y0 < one.y1 - 1
+        )  # fmt: skip
+
+
+def test_the_frame_stands_where_most_was_looked_at_and_the_title_says_how_much():
+    weights = np.full((1, 7, 7), 0.4 / 40)
+    weights[0, 4:, 1:4] = 0.6 / 9
+    figure = attention_figure(Image.new("RGB", (560, 280)), "", ["dog"], weights)
+    panel = panels_of(figure)[1]
+    assert panel.get_title() == "dog  60%"
+    (frame,) = panel.patches
+    assert frame.get_xy() == pytest.approx((80 - 0.5, 160 - 0.5))
+    assert (frame.get_width(), frame.get_height()) == pytest.approx((240, 120))
+    assert "would be 18%" in figure.texts[-1].get_text()
+    # Nothing was looked at: no frame.
+    (_, empty) = panels_of(attention_figure(halves(), "", ["x"], np.zeros((1, 7, 7))))
+    assert not empty.patches and empty.get_title() == "x  0%"
 
 
 @pytest.mark.parametrize(
@@ -116,3 +186,11 @@ def test_any_caption_can_be_drawn(text):
     """Matplotlib takes text between dollars for formulas, and fails on wrong ones."""
     figure = attention_figure(halves(), text, [text[:30] or "x"], np.ones((1, 2, 2)))
     assert figure_pixels(figure).size
+
+
+def test_all_panels_of_a_figure_are_on_one_scale():
+    maps = np.array([[[0.97, 0.01], [0.01, 0.01]], [[0.26, 0.25], [0.25, 0.24]]])
+    figure = attention_figure(halves(400, 400), "a dog", ["dog", "a"], maps)
+    lit = [np.ptp(panel.images[0].get_array()[:9, :9].astype(int), axis=-1).mean()
+           for panel in panels_of(figure)]  # fmt: skip
+    assert lit[0] == 255 and lit[1] > 240 and lit[2] < 60

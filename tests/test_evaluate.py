@@ -88,6 +88,22 @@ def test_the_command_writes_a_page_and_rows(run, drawn, tiny_run, tmp_path):
     assert "compared with" in out and "word for word: 100.0%" in out
 
 
+def test_settings_of_the_search_go_to_the_run(run, drawn, tiny_run, monkeypatch):
+    asked = []
+
+    def load(folder, overrides=()):
+        asked.append((folder, list(overrides)))
+        return loaded(folder)
+
+    monkeypatch.setattr(loading, "load", load)
+    words = ("--data", f"csv:{drawn}", "--set", "decode.groups=3", "data.unreadable_limit=0.5")
+    run(*words, "--against", tiny_run / "export", model=tiny_run)
+    # Three groups don't divide the default's five beams, but this run's three.
+    assert asked == [(tiny_run, ["decode.groups=3"]), (tiny_run / "export", [])]
+    with pytest.raises(CaptionerError, match="unknown setting 'data.unreadable'"):
+        run(*words[:3], "data.unreadable=0.5")
+
+
 def test_without_a_train_split_nothing_is_novel(run, coco):
     out, _, scores, _ = run("--data", f"coco:{coco}", "--split", "dev+test")
     assert scores["captions"]["novel"] is None and "novel" not in scores["intervals"]

@@ -54,6 +54,22 @@ def intervals(measures: Measures, *, resamples: int = RESAMPLES, seed: int = 0) 
     return _percentiles(measures.figures(sums))
 
 
+def ratio_intervals(
+    above: np.ndarray, below: np.ndarray, *, resamples: int = RESAMPLES, seed: int = 0
+) -> np.ndarray:
+    """Percentile intervals at `LEVEL` of ratios of sums over images, such as means over their
+    words: float64 [M, 2] from numerators and denominators [N, M].
+
+    NaN with fewer than two images, or where a ratio is of nothing.
+    """
+    images, count = above.shape
+    if images < 2:
+        return np.full([count, 2], np.nan)
+    sums = _resampled(np.hstack([above, below]), resamples, seed)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return _percentiles(sums[:, :count] / sums[:, count:])
+
+
 def compare(
     model: Measures, other: Measures, *, resamples: int = RESAMPLES, seed: int = 0
 ) -> Comparison:

@@ -10,7 +10,7 @@ from typing import Any
 from captioner.captioning import Captioner, Result
 from captioner.metrics.assessment import FAULTS
 from captioner.metrics.bootstrap import LEVEL, RESAMPLES
-from captioner.reporting import charts, tables
+from captioner.reporting import charts, deleted, tables
 from captioner.reporting.examples import Row, Section, choose
 from captioner.reporting.markup import escaped, pairs, row, table
 from captioner.reporting.pictures import maps, photo, picture
@@ -49,6 +49,7 @@ def page(
         *_captions(scores),
         *_prompts(scores.get("prompts")),
         *_comparison(scores.get("comparison"), "comparison", "Compared with another model"),
+        *deleted.section(scores.get("deletion")),
         *(_section(section, results, scores) for section in sections),
     ]
     title = escaped(f"captioner: {settings.get('model', model.source)}")
@@ -87,6 +88,7 @@ def _head(settings, sections: Sequence[Section], scores) -> str:
     links = [("scores", "Scores"), ("wording", "The captions")]
     links += [("prompts", "Prompts")] if "prompts" in scores else []
     links += [("comparison", "Comparison")] if "comparison" in scores else []
+    links += [("deletion", "The maps")] if "deletion" in scores else []
     links += [(section.key, section.title) for section in sections]
     items = "".join(f'<li><a href="#{key}">{escaped(name)}</a></li>' for key, name in links)
     return (

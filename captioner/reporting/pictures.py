@@ -64,9 +64,11 @@ def maps(image: Image.Image, caption: Caption) -> list[tuple[str, Picture, str]]
     """Where the model looked for each word: the word, the picture, and the place in words."""
     small = image.copy()
     small.thumbnail((MAP, MAP), Image.Resampling.LANCZOS)
+    words = words_with_maps(caption.tokens, caption.attention)[:WORDS]
+    top = max((weights.max() for _, weights in words), default=0.0)  # one scale for all
     return [
-        (word, picture(Image.fromarray(overlay(small, weights)), quality=70), place(weights))
-        for word, weights in words_with_maps(caption.tokens, caption.attention)[:WORDS]
+        (word, picture(Image.fromarray(overlay(small, weights, top)), quality=70), place(weights))
+        for word, weights in words
     ]
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from captioner.metrics.assessment import FAULTS
+from captioner.reporting import deleted
 
 # What is counted of captions: name to words for people.
 NAMES = {
@@ -98,6 +99,7 @@ def table(scores: Mapping[str, Any]) -> str:
             *_captions(scores),
             *_prompts(scores.get("prompts")),
             *_comparison(scores.get("comparison")),
+            *_deletion(scores.get("deletion")),
         ]
     )
 
@@ -172,6 +174,14 @@ def _comparison(comparison) -> list[str]:
     head = ("difference to", "model", "other", "difference", "interval", "p", "better", "worse")
     lines = ["", f"compared with {comparison['other']}, on {comparison['images']} images"]
     return [*lines, *_aligned([head, *differences(comparison)])]
+
+
+def _deletion(found) -> list[str]:
+    if not found:
+        return []
+    lines = ["", f"deletion: {deleted.heading(found)}"]
+    lines += _aligned([deleted.HEAD, *deleted.rows(found)])
+    return [*lines, "", *_aligned(deleted.shares(found))]
 
 
 def _aligned(rows) -> list[str]:
