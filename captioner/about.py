@@ -1,10 +1,12 @@
 """What is known of a run, for those who are given its export: data, pretrained parts, scores."""
 
+import dataclasses
 import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from captioner import confidence
 from captioner.config import Settings
 from captioner.errors import CaptionerError
 from captioner.inputs.records import SPLITS, DataSet
@@ -44,10 +46,11 @@ def of_run(
 
     Returns:
         "run", its name; "vocabulary", its WordPieces; "pretrained", a list of {"part", "name"} and
-        if known "what" and "licence"; and where scored "scores" and "data" (see `trained_on`).
+        if known "what" and "licence"; where scored "scores" and "data" (see `trained_on`); where
+        calibrated "calibration" (see `captioner.confidence.Calibration`).
 
     Raises:
-        CaptionerError: scores.json is damaged.
+        CaptionerError: scores.json or calibration.json is damaged.
     """
     if scores is None:
         scores = _read_scores(run / "scores.json")
@@ -62,6 +65,8 @@ def of_run(
         # Absent from runs that were scored before it was noted.
         if "trained_on" in scores.get("settings", {}):
             about["data"] = scores["settings"]["trained_on"]
+    if calibration := confidence.read(run / confidence.FILE):
+        about["calibration"] = dataclasses.asdict(calibration)
     return about
 
 

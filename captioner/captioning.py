@@ -10,12 +10,13 @@ Legend: K captions, T tokens, H, W rows and columns of the image grid.
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from captioner.confidence import Calibration
 from captioner.errors import CaptionerError
 from captioner.inputs.files import batches, read_file
 from captioner.serving.contract import NOTHING
@@ -36,18 +37,25 @@ class Caption:
     for. Of a beginning they are what the decoder reads: lower case, `[UNK]` for unknown words."""
     attention: np.ndarray | None = None
     """float32 [tokens, H, W], each map summing to 1; only where asked for."""
+    confidence: float | None = None
+    """The probability that the caption shares its main noun with what people say of the picture
+    (see `captioner.confidence`); None where nothing is known of that: of a model that wasn't
+    calibrated with its settings, and of captions with a prompt."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """An image's captions, the best first; none where the image couldn't be read.
+    """An image's captions, the best first; none where the image couldn't be read, or where none
+    was sure enough.
 
     There are fewer than were asked for where a beginning leaves room for fewer.
     """
 
     captions: tuple[Caption, ...]
     error: str | None = None
-    """Why the image couldn't be read."""
+    """Why there are no captions."""
+    silent: bool = False
+    """Whether the image was read, and its captions left out as unsure."""
 
     @property
     def text(self) -> str:
@@ -68,13 +76,16 @@ class Captioner:
         call: called with a signature's name and its inputs by name, each a list of bytes [B];
             gives its outputs by name, arrays [B, ...].
         settings: dict. How it decodes: beams, max_tokens, as far as known length_penalty.
+        calibration: what turns log-probabilities into confidence. Of other settings than these,
+            it is left alone. Defaults to none.
         prepare: what is done to a file's contents before they are sent; raises `CaptionerError`
             for those that can't be captioned. Defaults to nothing.
         keep: what must live as long as this.
 
     Attributes:
-        source, call, settings: as given.
+        source, call, settings, calibration: as given.
         beams: int. The most captions that one image can be given.
+        unsure: str. Why captions have no confidence, '' where they have one.
     """
 
     def __init__(
@@ -83,6 +94,7 @@ class Captioner:
         call: Call,
         settings: dict[str, Any],
         *,
+        calibration: Calibration | None = None,
         prepare: Callable[[bytes], bytes] | None = None,
         keep: Any = None,
     ):
@@ -90,6 +102,8 @@ class Captioner:
         self.call = call
         self.settings = settings
         self.beams = int(settings["beams"])
+        self.calibration = calibration
+        self.unsure = _unsure(source, calibration, settings)
         self._prepare = prepare
         self._keep = keep
 
@@ -100,6 +114,7 @@ class Captioner:
         *,
         captions: int = 1,
         attention: bool = False,
+        min_confidence: float | None = None,
         batch_size: int = 32,
     ) -> Any:
         """Captions one image, or a list of them.
@@ -112,6 +127,8 @@ class Captioner:
                 `...`, or a question that ends in `?`. Defaults to none.
             captions: int. How many captions per image, at most `beams`.
             attention: bool. Whether to say where each token looked.
+            min_confidence: float or None. Leaves out captions of a lower confidence, 0 to 1, and
+                says so in `error` where none is left. Needs a calibrated model and no prompts.
             batch_size: int. Images at once.
 
         Returns:
@@ -119,8 +136,8 @@ class Captioner:
             an `error` and no captions.
 
         Raises:
-            CaptionerError: more captions than beams, prompts and images of different numbers, or
-                something that is no image.
+            CaptionerError: more captions than beams, prompts and images of different numbers,
+                something that is no image, or a confidence that nothing is known of.
         """
         one = isinstance(images, (str, os.PathLike, bytes)) or not isinstance(images, Iterable)
         one |= hasattr(images, "__array__")  # iterating over an array would give its rows
@@ -133,13 +150,18 @@ class Captioner:
                 f"{captions} captions an image: {self.source} searches {self.beams} at once; ask "
                 f"for 1 to {self.beams}, or load a run folder with beams={captions}"
             )
+        if min_confidence is not None:
+            self._check_confidence(min_confidence, asked)
         results: list[Result] = []
         for part in batches(len(pictures), batch_size):
             results += self._batch(pictures[part], asked[part], captions, attention)
+        if min_confidence is not None:
+            results = [_sure(result, min_confidence) for result in results]
         return results[0] if one else results
 
     def _batch(self, pictures, prompts, captions, attention) -> list[Result]:
         contents, errors = zip(*(self._contents(picture) for picture in pictures), strict=True)
+        free = [not prompt.strip() for prompt in prompts]
         prompts = [prompt.encode("utf-8", "surrogatepass") for prompt in prompts]
         inputs = {"image_bytes": list(contents)}
         name = "serving_default"
@@ -160,7 +182,30 @@ class Captioner:
             else:
                 text = out["caption"][row].decode()
                 results.append(Result((Caption(text, float(out["log_prob"][row])),)))
+            if free[row]:
+                results[-1] = self._judged(results[-1])
         return results
+
+    def _judged(self, result: Result) -> Result:
+        """With a confidence for each caption, where there is a calibration."""
+        if self.unsure:
+            return result
+        confidence = self.calibration.confidence
+        captions = (
+            replace(one, confidence=confidence(one.text, one.log_prob)) for one in result.captions
+        )
+        return replace(result, captions=tuple(captions))
+
+    def _check_confidence(self, least: float, prompts: Sequence[str]) -> None:
+        if not 0 <= least <= 1:
+            raise CaptionerError(f"a confidence is from 0 to 1, not {least}")
+        if any(prompt.strip() for prompt in prompts):
+            raise CaptionerError(
+                "confidence is known of captions without a prompt only: leave the prompt out, or "
+                "the least confidence"
+            )
+        if self.unsure:
+            raise CaptionerError(f"no confidence: {self.unsure}")
 
     def _contents(self, picture: Picture) -> tuple[bytes, str]:
         """What is sent of a picture, and '' or why it can't be."""
@@ -171,6 +216,31 @@ class Captioner:
             return self._prepare(contents), ""
         except CaptionerError as unfit:
             return b"", str(unfit)
+
+
+def _sure(result: Result, least: float) -> Result:
+    """A result without the captions of a lower confidence."""
+    kept = tuple(one for one in result.captions if one.confidence >= least)
+    if kept or result.error:
+        return replace(result, captions=kept)
+    most = max((one.confidence for one in result.captions), default=0.0)
+    return Result((), f"kept silent: at most {most:.2f} sure, {least:g} was asked for", True)
+
+
+def _unsure(source, calibration: Calibration | None, settings: dict[str, Any]) -> str:
+    """Why there is no confidence, '' where there is one."""
+    if calibration is None:
+        return (
+            f"{source} has no calibration; `python -m captioner.calibrate --run DIR` gives one to "
+            "a run folder and to what is exported of it afterwards (model servers have none)"
+        )
+    found = calibration.differences(settings)
+    if not found:
+        return ""
+    return (
+        f"{source} was calibrated with other settings ({'; '.join(found[:3])}): leave them as they "
+        "were"
+    )
 
 
 def _several(out, row: int, captions: int, attention: bool) -> tuple[Caption, ...]:

@@ -13,7 +13,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 from pydantic import Field
@@ -44,8 +44,17 @@ class Data(_Section):
     """A file of captions without images (one a line, or CSV with a `caption` column) that the
     decoder reads before it sees any image."""
 
-    text_epochs: int = Field(default=6, ge=1)
-    """How often `text` is read. Ignored without it."""
+    text_epochs: int = Field(default=6, ge=0)
+    """How often `text` is read; 0 keeps it for the neighbours (model.neighbours). Ignored without
+    it."""
+
+    text_prompts: float = Field(default=0.5, ge=0, le=1)
+    """The share of `text` that is given a drawn prompt: without an image there is more to learn
+    from it. Ignored without `text`."""
+
+    text_noise: float = Field(default=1.0, ge=0, le=4)
+    """How far off its mark `text` is told of: the length of what is added to its sentence
+    embedding of length 1. Ignored without `text` or model.sentence_head."""
 
     folder: Path = Path("data")
     """Where embedded data and caches are kept."""
@@ -99,6 +108,17 @@ class Model(_Section):
 
     embeddings: Literal["encoder", "random"] = "encoder"
     """Start of the decoder's word embeddings: the text encoder's own, or random."""
+
+    sentence_head: bool = False
+    """Whether the decoder hears, beside the regions, what sentence would describe the image: a
+    linear map from image features to the text encoder's sentence embeddings, fitted before
+    training. With `data.text`, the decoder learns what to say of them from captions without images.
+    Needs a text encoder and data.cache_features."""
+
+    neighbours: int = Field(default=0, ge=0, le=1000)
+    """How many captions the search asks that are nearest to what the sentence head says, of those
+    of training and `data.text` (at most 50,000 are kept, and exported with the model); 0 for none.
+    Needs sentence_head."""
 
     dropout: float = Field(default=0.5, ge=0, lt=1)
     """Dropout on words and before the output layer."""
@@ -192,19 +212,98 @@ class Train(_Section):
 
 
 class Decode(_Section):
-    """Captioning."""
+    """Captioning. An export has these in its graph."""
+
+    search: Literal["beam", "sample"] = "beam"
+    """beam: the captions that score highest; sample: captions drawn as probably as they are."""
 
     beams: int = Field(default=5, ge=1, le=64)
-    """Captions searched at once; 1 is greedy search."""
+    """Captions searched, or drawn, at once; 1 is greedy search, or one draw."""
 
     max_tokens: int = Field(default=24, ge=2, le=256)
     """The longest caption, in WordPieces, the end mark included."""
 
+    min_tokens: int = Field(default=1, ge=1, le=256)
+    """The shortest caption, counted alike; at most max_tokens."""
+
     length_penalty: float = Field(default=1.0, ge=0, le=2)
-    """Beam scores are log-probability / length ** length_penalty."""
+    """Captions are ordered by log-probability / length ** length_penalty."""
+
+    coverage_penalty: float = Field(default=0.0, ge=0, le=10)
+    """Lowers the score of captions that left regions of the picture unlooked at: by this, times
+    the sum over the regions of -log(min(attention that the region was paid, 1)). 0 for none;
+    there are 49 regions, so values that do something are small, about 0.001 to 0.02."""
 
     no_repeat: int = Field(default=3, ge=0, le=16)
     """No caption holds the same run of so many WordPieces twice; 0 allows it."""
+
+    evidence: float = Field(default=0.3, ge=0, le=10)
+    """How much likelier the nearest captions make the pieces they hold: the weight of log(how much
+    more often than usual). Ignored without model.neighbours, like the next."""
+
+    consensus: float = Field(default=8.0, ge=0, le=1000)
+    """Nats per token that agreement with the nearest captions is worth when the captions of a beam
+    search are put in order; agreement is between 0 and 1, like CIDEr on a scale to 1."""
+
+    no_stutter: bool = False
+    """No caption says the same word twice in a row."""
+
+    forbid: tuple[Annotated[str, Field(max_length=64)], ...] = Field(default=(), max_length=32)
+    """Words, or phrases, that no caption holds: forbid=dog,ice cream. `man` forbids neither
+    `woman` nor `manhole`, and a beginning that the user gives may hold it. Beam search has twice
+    the work: what ends in `man` and may yet become `manhole` has beams of its own. Captions that
+    are drawn go without both, if `man` is the first piece of `manhole`."""
+
+    require: tuple[Annotated[str, Field(max_length=64)], ...] = Field(default=(), max_length=8)
+    """Words, or phrases, that every caption holds: require=dog,red ball. Where a beginning leaves
+    too little room for all of them, as many as there is room for. Not with sample. Beam search has
+    (1 + their WordPieces) times the work."""
+
+    groups: int = Field(default=1, ge=1, le=64)
+    """Groups of beams that are to say different things; must divide beams. 1 is plain search.
+    Ignored by sample."""
+
+    diversity: float = Field(default=0.5, ge=0, le=100)
+    """Nats that a token costs a group for each beam of the groups before it that says the same at
+    the same place. Ignored without groups."""
+
+    temperature: float = Field(default=1.0, ge=0.01, le=100)
+    """Log-probabilities are divided by it before a token is drawn: below 1 draws more of what is
+    probable. Ignored by beam, like the three below."""
+
+    top_k: int = Field(default=0, ge=0)
+    """Draw from so many of the most probable tokens; 0 for all."""
+
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    """Draw from the most probable tokens that together have this probability (of what top_k
+    leaves)."""
+
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    """Seeds the drawing, together with the image file and the prompt: the same request to the same
+    export has the same captions."""
+
+    @pydantic.field_validator("forbid", "require", mode="before")
+    @classmethod
+    def _words(cls, words: Any) -> Any:
+        """`dog,ice cream` on a command line."""
+        if isinstance(words, str):
+            words = words.split(",")
+        if not isinstance(words, list | tuple):
+            return words
+        stripped = (word.strip() if isinstance(word, str) else word for word in words)
+        return tuple(word for word in stripped if word != "")
+
+    @pydantic.model_validator(mode="after")
+    def _consistent(self) -> "Decode":
+        if self.beams % self.groups:
+            raise ValueError(f"decode.groups={self.groups} must divide decode.beams={self.beams}")
+        if self.min_tokens > self.max_tokens:
+            raise ValueError(
+                f"decode.min_tokens={self.min_tokens} is above decode.max_tokens={self.max_tokens}"
+            )
+        if self.require and self.search == "sample":
+            raise ValueError("decode.require needs decode.search=beam: a draw can't be aimed")
+        return self
 
 
 class Settings(_Section):
@@ -234,6 +333,20 @@ class Settings(_Section):
             raise ValueError(
                 f"data.views={self.data.views} needs data.cache_features=true: views are what is "
                 "cached (data.augment=true augments without a cache)"
+            )
+        if self.model.sentence_head and self.model.text_encoder == "none":
+            raise ValueError(
+                "model.sentence_head=true needs a text encoder: model.text_encoder is none"
+            )
+        if self.model.sentence_head and not self.data.cache_features:
+            raise ValueError(
+                "model.sentence_head=true needs data.cache_features=true: it is fitted to features "
+                "that stay as they are"
+            )
+        if self.model.neighbours and not self.model.sentence_head:
+            raise ValueError(
+                f"model.neighbours={self.model.neighbours} needs model.sentence_head=true: it says "
+                "what is near"
             )
         if self.data.cache_features and "image_encoder" not in self.train.freeze:
             raise ValueError(
@@ -352,7 +465,8 @@ def _explain(error: Mapping[str, Any]) -> str:
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "tuple_type":
         message = 'Input should be a list; on the command line as JSON, ["image_encoder"]'
-    return f"{where}={error['input']!r}: {message}" if where else message
+    whole = isinstance(error["input"], Mapping)  # a section at odds with itself
+    return f"{where}={error['input']!r}: {message}" if where and not whole else message
 
 
 def settings(

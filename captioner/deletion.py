@@ -9,6 +9,8 @@ network, but equally strange wherever it is. (On 100 photographs of Flickr8k a w
 with the place looked at covered and 0.39 with others; blurred, 0.81 and 0.37; with the features
 replaced by their mean, 0.23 and 0.03.)
 
+The model alone is asked, without what near captions (`model.neighbours`) add to its probabilities.
+
 Legend: P places, T caption tokens, R regions in H rows and W columns, S side of the square in
 pixels.
 """

@@ -1,14 +1,14 @@
 """Loads a captioner from a run folder or an export."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from captioner import config
+from captioner import confidence, config
 from captioner.captioning import Captioner
 from captioner.errors import CaptionerError
 from captioner.serving.contract import SIGNATURES
@@ -16,27 +16,37 @@ from captioner.serving.exporting import is_version
 from captioner.serving.signatures import ServedCaptioner
 
 
-def load(folder: str | Path, *, beams: int | None = None) -> Captioner:
+def load(
+    folder: str | Path, *, beams: int | None = None, overrides: Iterable[str] = ()
+) -> Captioner:
     """Loads a run folder, an exported version, or the newest version of a folder of exports.
 
     Args:
         folder: str or Path.
         beams: int or None. Captions searched at once; a run folder takes any, an export has its
             own. Defaults to what the model was trained to be served with.
+        overrides: `decode` settings for a run folder (`captioner.config.Decode`), such as
+            "decode.search=sample"; an export has its own.
 
     Raises:
-        CaptionerError: no such folder, no captioner in it, or beams that the export doesn't have.
+        CaptionerError: no such folder, no captioner in it, beams that the export doesn't have, or
+            settings that can't be.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise CaptionerError(f"no folder {folder}: name a run folder or an exported model")
     if (folder / "config.json").is_file():
-        return _load_run(folder, beams)
+        return _load_run(folder, beams, list(overrides))
     version = newest_version(folder)
     if version is None:
         raise CaptionerError(
             f"{folder} holds no captioner: expected a run (config.json) or an export "
             "(saved_model.pb, or numbered folders that hold one)"
+        )
+    if overrides := list(overrides):
+        raise CaptionerError(
+            f"{version} is an export, whose settings are part of its graph: load the run folder, "
+            f"or `python -m captioner.export --run DIR --set {' '.join(overrides)}`"
         )
     return _load_export(version, beams)
 
@@ -53,15 +63,19 @@ def newest_version(folder: Path) -> Path | None:
     return max(versions, key=lambda path: int(path.name), default=None)
 
 
-def _load_run(folder: Path, beams: int | None) -> Captioner:
+def _load_run(folder: Path, beams: int | None, overrides: list[str]) -> Captioner:
     from captioner.serving.trained import load_trained
 
     settings = config.load(folder / "config.json")
     if beams is not None:
-        settings = config.changed(settings, [f"decode.beams={beams}"], sections=("decode",))
+        overrides = [*overrides, f"decode.beams={beams}"]
+    if overrides:
+        settings = config.changed(settings, overrides, sections=("decode",))
     decode = settings.decode
     served = ServedCaptioner(load_trained(folder), decode, settings.model.image_side)
-    return _captioner(folder, served.functions, decode.model_dump(), served)
+    calibration = confidence.read(folder / confidence.FILE)
+    dumped = decode.model_dump(mode="json")  # as an export's come out of its file
+    return _captioner(folder, served.functions, dumped, served, calibration)
 
 
 def _load_export(folder: Path, beams: int | None) -> Captioner:
@@ -84,16 +98,27 @@ def _load_export(folder: Path, beams: int | None) -> Captioner:
             f"{folder} searches {most} beams, which is part of its graph; ask for 1 to {most}, or "
             f"export the run with --set decode.beams={beams}"
         )
-    settings = {**_about(folder).get("decode", {}), "beams": most, "max_tokens": tokens}
-    return _captioner(folder, functions, settings, model)
+    about = _about(folder)
+    settings = {**about.get("decode", {}), "beams": most, "max_tokens": tokens}
+    try:
+        calibration = confidence.parse(about["calibration"]) if "calibration" in about else None
+    except ValueError:  # damaged, or another version's: captioning goes without
+        calibration = None
+    return _captioner(folder, functions, settings, model, calibration)
 
 
-def _captioner(folder: Path, functions: dict[str, Callable], settings: dict, keep: Any):
+def _captioner(
+    folder: Path,
+    functions: dict[str, Callable],
+    settings: dict,
+    keep: Any,
+    calibration: confidence.Calibration | None,
+) -> Captioner:
     def call(signature: str, inputs: dict[str, list[bytes]]) -> dict[str, np.ndarray]:
         tensors = {name: tf.constant(rows, tf.string) for name, rows in inputs.items()}
         return {name: one.numpy() for name, one in functions[signature](**tensors).items()}
 
-    return Captioner(folder, call, settings, keep=keep)
+    return Captioner(folder, call, settings, calibration=calibration, keep=keep)
 
 
 def _reason(error: Exception) -> str:

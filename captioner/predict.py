@@ -6,8 +6,10 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from captioner import commandline, source
+from captioner.captioning import Caption, Captioner, Result
 from captioner.errors import CaptionerError
 
 _ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".bmp")
@@ -17,14 +19,15 @@ _BATCH = 16
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Captions the images in the order given; 1 if one of them couldn't be read."""
+    """Captions the images in the order given; 1 if one of them couldn't be read. Silence where
+    confidence is low is no failure."""
     endings = _ENDINGS + (_MORE_ENDINGS if arguments.server else ())
     images = list(expand(arguments.images, endings))
     sys.stdout.reconfigure(errors="backslashreplace")  # a caption's é on an ASCII terminal
-    model = source.open_captioner(arguments, beams=arguments.beams)
+    model = open_captioner(arguments)
     if arguments.attention:
         arguments.attention.mkdir(parents=True, exist_ok=True)
-    failed = False
+    failed, silent = False, 0
     for start in range(0, len(images), _BATCH):
         chunk = images[start : start + _BATCH]
         results = model.caption(
@@ -32,13 +35,34 @@ def main(arguments: argparse.Namespace) -> int:
             arguments.prompt,
             captions=arguments.beams or 1,
             attention=arguments.attention is not None,
+            min_confidence=arguments.min_confidence,
         )
         for number, (image, result) in enumerate(zip(chunk, results, strict=True), start):
-            failed |= result.error is not None
+            failed |= result.error is not None and not result.silent
+            silent += result.silent
             show(image, result, arguments.json)
-            if arguments.attention and not result.error:
+            if arguments.attention and result.captions:
                 draw(image, result, arguments.attention / drawing_name(number, image))
+    if silent:
+        print(f"kept silent on {silent} of {len(images)} images", file=sys.stderr)
     return 1 if failed else 0
+
+
+def open_captioner(arguments: argparse.Namespace) -> Captioner:
+    """The captioner that the options name.
+
+    Raises:
+        CaptionerError: none there, or none that can do what is asked.
+    """
+    options = {"beams": arguments.beams}
+    if arguments.overrides:
+        if arguments.server is not None:
+            raise CaptionerError(
+                "--set is for a run folder: a model server's settings are part of its graph; "
+                "export the run with --set and serve that version"
+            )
+        options["overrides"] = tuple(arguments.overrides)
+    return source.open_captioner(arguments, **options)
 
 
 def expand(words: list[str], endings: tuple[str, ...] = _ENDINGS) -> Iterator[str]:
@@ -62,14 +86,12 @@ def expand(words: list[str], endings: tuple[str, ...] = _ENDINGS) -> Iterator[st
             yield word
 
 
-def show(image: str, result, as_json: bool) -> None:
+def show(image: str, result: Result, as_json: bool) -> None:
     """Prints one image's captions."""
     if as_json:
         row = {
             "image": image,
-            "captions": [
-                {"text": one.text, "log_prob": one.log_prob} for one in result.captions
-            ],
+            "captions": [_caption(one) for one in result.captions],
             "error": result.error,
         }
         # ASCII, so that no terminal and no file name can spoil a line.
@@ -79,6 +101,14 @@ def show(image: str, result, as_json: bool) -> None:
     else:
         for caption in result.captions:
             print(f"{printable(image)}\t{caption.text}", flush=True)
+
+
+def _caption(caption: Caption) -> dict[str, Any]:
+    """A caption for JSON; its confidence is there where it is known."""
+    row = {"text": caption.text, "log_prob": caption.log_prob}
+    if caption.confidence is not None:
+        row["confidence"] = caption.confidence
+    return row
 
 
 def printable(name: str) -> str:
@@ -91,7 +121,7 @@ def drawing_name(number: int, image: str) -> str:
     return f"{number:04d}-{Path(image).stem[:60]}.png"
 
 
-def draw(image: str, result, path: Path) -> None:
+def draw(image: str, result: Result, path: Path) -> None:
     """Draws where the model looked for each word of the best caption."""
     from captioner.drawing import attention_figure, open_image
     from captioner.inputs.convert import sendable
@@ -115,6 +145,22 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--beams", type=beam_count, metavar="N", help="search and print N captions an image"
     )
+    made.add_argument(
+        "--set",
+        dest="overrides",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="a decode setting for a run folder, such as decode.search=sample (see "
+        "captioner/config.py); may be repeated",
+    )
+    made.add_argument(
+        "--min-confidence",
+        type=probability,
+        metavar="P",
+        help="keep silent where no caption is as sure as this, 0 to 1; needs a model that "
+        "captioner.calibrate has calibrated, and no prompt",
+    )
     made.add_argument("--json", action="store_true", help="print one JSON object a line")
     made.add_argument(
         "--attention",
@@ -131,6 +177,14 @@ def beam_count(text: str) -> int:
     if count < 1:
         raise argparse.ArgumentTypeError("must be at least 1")
     return count
+
+
+def probability(text: str) -> float:
+    """A number from 0 to 1, as argparse wants it."""
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError("must be from 0 to 1")
+    return value
 
 
 if __name__ == "__main__":

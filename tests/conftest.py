@@ -54,6 +54,8 @@ def tiny_overrides(tiny_encoder, tmp_path_factory) -> list[str]:
         f"model.text_encoder={tiny_encoder}",
         "model.units=16",
         "model.heads=2",
+        "model.sentence_head=true",
+        "model.neighbours=4",
         "train.epochs=2",
         "train.batch_size=40",
         "train.distribution=none",

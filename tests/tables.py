@@ -3,17 +3,20 @@
 Legend: B batch, K beams, T tokens, V vocabulary.
 """
 
+import dataclasses
 import itertools
 
 import numpy as np
 import tensorflow as tf
 
-from captioner.decoding.beam import beam_search
+from captioner.decoding.beam import beam_search, beams_needed
+from captioner.decoding.rules import Rules
 
 PAD, START, END = 0, 1, 2
 V = 6
 BANNED = (PAD, START)
 FIRST = 0  # the code of the empty history
+RULES = {field.name for field in dataclasses.fields(Rules)}
 
 
 class Table:
@@ -47,10 +50,12 @@ class Table:
         return history * V + token + 1
 
     def search(self, beams, rows=None, **options):
-        state = self.state(beams, rows)
-        options = {"max_tokens": self.tokens, "banned": BANNED} | options
+        rules = {name: options.pop(name) for name in RULES if name in options}
+        rules = Rules(**{"max_tokens": self.tokens, "end": END, "banned": BANNED} | rules)
+        needed = beams_needed(beams, rules, options.get("required", ()))
+        state = self.state(needed, rows)
         return beam_search(
-            self.step, state, batch=state["seen"].shape[0], beams=beams, start=START, end=END,
+            self.step, state, batch=state["seen"].shape[0], beams=beams, rules=rules, start=START,
             **options,
         )
 
@@ -106,6 +111,40 @@ def by_hand(table, row, beams, penalty):
         if last or (len(done) == beams and live[0][0] <= worst):
             break
     return done
+
+
+def in_groups(table, row, beams, groups, diversity):
+    """Diverse beam search with lists: (score, caption) of every group."""
+    each = beams // groups
+    live, done = [[(0.0, ())] for _ in range(groups)], [[] for _ in range(groups)]
+    for t in range(table.tokens):
+        said = dict.fromkeys(range(V), 0)
+        for group in range(groups):
+            last = t == table.tokens - 1
+            candidates = sorted(
+                (
+                    (table.log_prob(row, (*words, token)) - diversity * said[token], (*words, token))
+                    for _, words in live[group]
+                    for token in range(END, V)
+                    if token == END or not last
+                ),
+                reverse=True,
+            )
+            totals = [table.log_prob(row, words) for _, words in done[group]]
+            full = len(done[group]) == each
+            if not (full and max((one for one, _ in live[group]), default=-99) <= min(totals)):
+                taken = {words for other in done[:group] for _, words in other}
+                ended = [
+                    (score(table.log_prob(row, words), len(words), 1.0), words)
+                    for _, words in candidates[:each]
+                    if words[-1] == END and words not in taken
+                ]
+                done[group] = sorted(done[group] + ended, reverse=True)[:each]
+            going = [words for _, words in candidates if words[-1] != END][:each]
+            live[group] = [(table.log_prob(row, words), words) for words in going]
+            for words in going:
+                said[words[-1]] += 1
+    return sorted((one for group in done for one in group), reverse=True)
 
 
 def caption(tokens):

@@ -9,6 +9,11 @@ import tensorflow as tf
 from tables import BANNED, END, FIRST, PAD, START, Table, V, by_hand, caption, score, valid
 
 from captioner.decoding.beam import beam_search
+from captioner.decoding.rules import Rules
+
+
+def rules(tokens, **more):
+    return Rules(max_tokens=tokens, end=END, banned=BANNED, **more)
 
 
 @pytest.mark.parametrize("penalty", [0.0, 0.7, 1.0, 2.0])
@@ -66,8 +71,8 @@ def test_a_longer_caption_wins_by_its_mean_and_loses_by_its_sum():
 
     winners = [
         beam_search(
-            step, tf.zeros([1, 2], tf.int32), batch=1, beams=2, max_tokens=4, start=START, end=END,
-            length_penalty=penalty, banned=BANNED,
+            step, tf.zeros([1, 2], tf.int32), batch=1, beams=2, rules=rules(4), start=START,
+            length_penalty=penalty,
         )
         for penalty in (0.0, 1.0)
     ]
@@ -127,8 +132,7 @@ def test_a_step_that_spells_a_word(beams):
         return tf.nn.log_softmax(sure), place + 1
 
     found = beam_search(
-        step, tf.zeros([1, beams], tf.int32), batch=1, beams=beams, max_tokens=12, start=START,
-        end=END, banned=BANNED,
+        step, tf.zeros([1, beams], tf.int32), batch=1, beams=beams, rules=rules(12), start=START,
     )
     assert "".join(letters[token] for token in found.tokens[0, 0]) == "captioner$\0\0"
     np.testing.assert_allclose(found.log_probs[0, 0], 0, atol=1e-5)
@@ -172,8 +176,7 @@ def test_a_vocabulary_smaller_than_the_beams(vocabulary):
         return tf.nn.log_softmax(tf.zeros([2, 8, vocabulary])), state
 
     found = beam_search(
-        step, tf.zeros([2, 8]), batch=2, beams=8, max_tokens=4, start=START, end=END,
-        banned=BANNED,
+        step, tf.zeros([2, 8]), batch=2, beams=8, rules=rules(4), start=START,
     )
     assert set(valid(found)) == {(3,) * n + (END,) for n in range(4 if vocabulary == 4 else 1)}
 
@@ -186,8 +189,7 @@ def test_impossible_tokens_never_appear():
         return tf.nn.log_softmax(logits), state
 
     found = beam_search(
-        step, tf.zeros([1, 4]), batch=1, beams=4, max_tokens=3, start=START, end=END,
-        banned=BANNED,
+        step, tf.zeros([1, 4]), batch=1, beams=4, rules=rules(3), start=START,
     )
     assert not np.isnan(found.scores).any()
     captions = valid(found)
@@ -202,8 +204,7 @@ def test_no_caption_is_longer_than_allowed(tokens):
         return tf.nn.log_softmax(tf.tile(tf.constant([[[0, 0, -30.0, 1, 2, 3]]]), [1, 3, 1])), state
 
     found = beam_search(
-        step, tf.zeros([1, 3]), batch=1, beams=3, max_tokens=tokens, start=START, end=END,
-        banned=BANNED,
+        step, tf.zeros([1, 3]), batch=1, beams=3, rules=rules(tokens), start=START,
     )
     assert found.tokens.shape == (1, 3, tokens)
     captions = valid(found)
@@ -301,7 +302,7 @@ def test_the_state_follows_each_beam():
 
     state = {"history": tf.zeros([1, 3, table.tokens], tf.int32), "inner": (table.state(3),)}
     found = beam_search(
-        step, state, batch=1, beams=3, max_tokens=table.tokens, start=START, end=END, banned=BANNED
+        step, state, batch=1, beams=3, rules=rules(table.tokens), start=START
     )
     np.testing.assert_array_equal(found.tokens, table.search(3).tokens)
 
@@ -315,8 +316,8 @@ def graph(beams, table):
         seen = tf.stack([rows, tf.zeros_like(rows)], -1)
         return beam_search(
             table.step, {"seen": tf.repeat(seen[:, None], beams, axis=1)}, batch=tf.shape(rows)[0],
-            beams=beams, max_tokens=table.tokens, start=START, end=END, banned=BANNED,
-            prefix=prefix, trace="seen", length_penalty=0.7, no_repeat=2,
+            beams=beams, rules=rules(table.tokens, no_repeat=2), start=START, prefix=prefix,
+            trace="seen", length_penalty=0.7,
         )
 
     return search

@@ -174,7 +174,8 @@ def test_a_prompt_sees_the_image_of_its_own_caption(model, prompts):
 
 
 def test_a_captioner_without_prompts(tiny_overrides):
-    model = make(tiny_overrides, "model.text_encoder=none").model
+    without = ("model.text_encoder=none", "model.sentence_head=false", "model.neighbours=0")
+    model = make(tiny_overrides, *without).model
     found, looked = model({"image": features(), "tokens": INPUTS})
     assert found.shape == (3, 5, V) and looked.shape == (3, 5, R)
     assert not any("prompt_projection" in variable.path for variable in model.variables)
@@ -193,36 +194,37 @@ def test_sharing_an_image_equals_repeating_it(model, prompts):
         np.testing.assert_allclose(a, b, atol=1e-5)
 
 
-def test_sharing_an_image_equals_repeating_its_mask(model, prompts):
-    rows = tf.constant([1, 0, 1])
-    mask = tf.constant([True, False])
-    shared = model.encode(features(2), prompts, image_rows=rows, image_mask=mask)
-    repeated = model.encode(
-        tf.gather(features(2), rows), prompts, image_mask=tf.gather(mask, rows)
-    )
-    np.testing.assert_allclose(logits(model, shared), logits(model, repeated), atol=1e-5)
-
-
 @pytest.mark.parametrize("prompted", [False, True])
-def test_nothing_of_a_masked_image_is_used(model, prompts, prompted):
-    mask = tf.constant([True, False, False])
-    images = tf.Variable(features())
-
-    def call(images):
-        inputs = {"image": images, "tokens": INPUTS, "image_mask": mask}
-        return model(inputs | ({"prompt": prompts} if prompted else {}))
-
+def test_captions_without_images_see_nothing(model, prompts, prompted):
+    given = {"prompt": prompts} if prompted else {}
+    inputs = {"tokens": INPUTS, "image_rows": tf.range(3), **given}
     with tf.GradientTape() as tape:
-        found, looked = call(images)
+        found, looked = model(inputs)
         loss = tf.reduce_sum(found**2)
-    gradient = np.abs(tape.gradient(loss, images))
-    assert gradient[0].max() > 0 and not gradient[1:].any()
-    np.testing.assert_allclose(tf.reduce_sum(looked, -1)[0], np.ones(5), atol=1e-5)
-    assert not looked[1:].numpy().any()
-    other, _ = call(tf.where(mask[:, None, None], images, 50.0))
-    np.testing.assert_array_equal(found, other)
-    seen, _ = model({"image": images, "tokens": INPUTS} | ({"prompt": prompts} if prompted else {}))
-    np.testing.assert_allclose(found[0], seen[0], atol=1e-5)  # the others' masks are not its own
+    regions = [v.value for v in model.trainable_variables if "region" in v.path]
+    assert len(regions) == 5 and tape.gradient(loss, regions) == [None] * 5
+    assert not looked.numpy().any() and np.isfinite(found).all()
+    seen, _ = model({"image": features(), "tokens": INPUTS, **given})
+    assert np.abs(found - seen).max() > 1e-3
+
+
+def test_the_sentence_head_is_heard_unless_another_sentence_is_given(model):
+    images = features()
+    silent = logits(model, model.encode(images))
+    head = model.sentence_head
+    kernel = head.kernel.numpy()
+    head.kernel.assign(tf.random.stateless_normal(kernel.shape, [1, 2]))
+    try:
+        heard = logits(model, model.encode(images))
+        given = logits(model, model.encode(images, sentences=head(images)))
+        other = logits(model, model.encode(images, sentences=head(images)[::-1]))
+        without = model.encode(None, image_rows=tf.range(3), sentences=head(images))
+    finally:
+        head.kernel.assign(kernel)
+    np.testing.assert_allclose(heard, given, atol=1e-6)
+    assert np.abs(heard - silent).max() > 1e-3 and np.abs(heard - other).max() > 1e-3
+    blind = model.encode(None, image_rows=tf.range(3))
+    assert np.abs(logits(model, without) - logits(model, blind)).max() > 1e-3
 
 
 def test_attention_sums_to_one_and_moves(model, prompts):
@@ -269,7 +271,9 @@ def test_every_part_learns(model, prompts):
     encoder = {id(v) for v in model.image_encoder.variables}
     variables = [v for v in model.trainable_variables if id(v) not in encoder]
     with tf.GradientTape() as tape:
-        batch = {"image": features(), "tokens": TOKENS, **prompts}
+        # A head that isn't fitted yet says nothing.
+        sentences = tf.ones([3, model.sentence_head.width])
+        batch = {"image": features(), "tokens": TOKENS, "sentences": sentences, **prompts}
         loss = caption_loss(model, batch, training=False).loss
     gradients = tape.gradient(loss, [v.value for v in variables])
     learned = {

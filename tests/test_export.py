@@ -49,7 +49,7 @@ def test_an_export_says_what_it_is(tiny_run):
     version = tiny_run / "export" / "1"
     settings = config.load(tiny_run / "config.json")
     about = json.loads((version / "assets.extra" / "captioner.json").read_text(encoding="utf-8"))
-    assert about["decode"] == settings.decode.model_dump()
+    assert about["decode"] == settings.decode.model_dump(mode="json")
     assert about["tensorflow"] == tf.__version__ and about["settings"]["model"]["units"] == 16
     assert about["scores"]["images"] == 3
 

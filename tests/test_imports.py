@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "captioner"
-COMMANDS = {"train", "evaluate", "predict", "export", "serve", "benchmark"}
+COMMANDS = {"ablate", "calibrate", "train", "evaluate", "predict", "export", "serve", "benchmark"}
 
 # A part may import itself and what is named here. The top-level modules stand above the parts,
 # but for these two, which everything may use.
@@ -22,7 +22,7 @@ BELOW = {
     "models": {"inputs", "pretrained"},
     "learning": {"inputs", "models", "decoding", "metrics", "pretrained", "drawing"},
     # The client of model servers gives what `captioner.load` gives.
-    "serving": {"inputs", "models", "decoding", "learning", "captioning"},
+    "serving": {"inputs", "models", "decoding", "learning", "captioning", "confidence"},
     "web": {"inputs", "serving"},
     "reporting": {"inputs", "metrics", "drawing", "captioning"},
 }

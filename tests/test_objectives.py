@@ -92,7 +92,7 @@ def test_each_token_is_predicted_from_those_before_it():
 def test_prompts_are_handed_on_together():
     model = Fake()
     words = {"input_word_ids": 1, "input_mask": 2, "input_type_ids": 3}
-    rest = {"image": 4, "image_rows": 5, "prompt_rows": 6, "image_mask": 7}
+    rest = {"image": 4, "image_rows": 5, "prompt_rows": 6, "sentences": 7}
     caption_loss(model, {"tokens": TOKENS, **words, **rest}, smoothing=0.1)
     assert model.training is True and model.inputs.pop("tokens") is not None
     assert model.inputs == {**rest, "prompt": words}

@@ -30,11 +30,11 @@ SIDE = 32
 class Numbered:
     """Images whose one feature is their position, beside a number that was drawn for them."""
 
-    spec = (tf.float16, [None, None, None])
+    spec = {"image": tf.TensorSpec([None, None, None], tf.float16)}
 
     def __call__(self, images, rng):
         rows = np.stack([images, rng.integers(1000, size=len(images))], axis=1)
-        return rows[:, None].astype(np.float16)
+        return {"image": rows[:, None].astype(np.float16)}
 
 
 def counted(counts, own_prompts=None) -> Examples:
@@ -65,7 +65,7 @@ def records(drawn) -> tuple[Record, ...]:
 
 def joined(step) -> dict[str, np.ndarray]:
     """A step's parts as one batch, its rows counted on."""
-    images = np.cumsum([0, *(len(one["image"]) for one in step)])
+    images = np.cumsum([0, *(len(one.get("image", one["tokens"])) for one in step)])
     prompts = np.cumsum([0, *(len(one.get("input_mask", ())) for one in step)])
     parts = []
     for one, image, prompt in zip(step, images, prompts, strict=False):
@@ -265,7 +265,8 @@ def test_the_signature_is_what_an_epoch_yields(prompt_tokenizer, records):
     data = examples(records, tokenizer, 6, set())
     sources = {
         "read": (data, ReadImages(records, SIDE, augmented=False)),
-        "none": (text_examples(data.texts, tokenizer, 6), NoImages(4, 3)),
+        "none": (text_examples(data.texts, tokenizer, 6), NoImages()),
+        "told": (text_examples(data.texts, tokenizer, 6), NoImages(told)),
         "numbered": (data, Numbered()),
     }
     for (data, images), tokens in itertools.product(sources.values(), (prompt_tokenizer, None)):
@@ -281,20 +282,31 @@ def test_the_signature_is_what_an_epoch_yields(prompt_tokenizer, records):
         assert_same(through, [one for step in made.epoch(0) for one in step])
 
 
-def test_captions_without_images_are_masked():
-    made = batches(data=counted((1,) * 6), images=NoImages(4, 3), batch_size=3)
-    for step in made.epoch(0):
+def told(positions, rng):
+    """Sentences whose first number is their position, the second drawn."""
+    return np.stack([positions, rng.random(len(positions))], 1).astype(np.float32)
+
+
+def test_captions_without_images_bring_none():
+    for step in batches(data=counted((1,) * 6), images=NoImages(), batch_size=3).epoch(0):
         (one,) = step
-        assert one["image"].shape == (3, 4, 3) and not one["image"].any()
-        assert one["image"].dtype == np.float16
-        assert one["image_mask"].tolist() == [False] * 3
+        assert set(one) == {"image_rows", "tokens"} and one["image_rows"].tolist() == [0, 1, 2]
+
+
+def test_what_captions_without_images_are_told_is_their_own():
+    options = {"data": counted((1,) * 7), "images": NoImages(told), "batch_size": 3}
+    whole = [joined(step) for step in batches(**options).epoch(0)]
+    for step, parts in zip(whole, batches(**options, replicas=2).epoch(0), strict=True):
+        assert step["sentences"][:, 0].tolist() == step["tokens"][:, 1].tolist()
+        divided = np.concatenate([part["sentences"] for part in parts])
+        np.testing.assert_array_equal(step["sentences"], divided)
 
 
 def test_read_images_are_those_of_the_files(records):
     images = ReadImages(records, SIDE, augmented=False)
     rows = np.array([3, 0, 7])
     expected, errors = features.decode_files([records[row].image for row in rows], SIDE)
-    np.testing.assert_array_equal(images(rows, np.random.default_rng(0)), expected)
+    np.testing.assert_array_equal(images(rows, np.random.default_rng(0))["image"], expected)
     assert errors == ["", "", ""]
 
 
@@ -330,10 +342,16 @@ def test_cached_views_are_all_drawn():
             return np.stack([images, views], axis=1)
 
     images = CachedImages(Cache())
-    drawn = images(np.arange(300), np.random.default_rng(0))
+    drawn = images(np.arange(300), np.random.default_rng(0))["image"]
     assert drawn[:, 0].tolist() == list(range(300))
     counts = collections.Counter(drawn[:, 1].tolist())
     assert set(counts) == {0, 1, 2} and min(counts.values()) > 60
+
+    sentences = np.arange(900, dtype=np.float32).reshape(300, 3, 1)
+    both = CachedImages(Cache(), sentences)(np.arange(300), np.random.default_rng(0))
+    assert list(both) == list(CachedImages(Cache(), sentences).spec) == ["image", "sentences"]
+    np.testing.assert_array_equal(both["image"], drawn)
+    np.testing.assert_array_equal(both["sentences"][:, 0], drawn[:, 0] * 3 + drawn[:, 1])
 
 
 # Examples.
@@ -354,7 +372,7 @@ def test_examples_are_the_captions_of_readable_images():
     assert examples(records[:2], tokenizer, 6, set()).prompts is None
     assert len(examples(records, tokenizer, 6, {0, 1, 2})) == 0
     alone = text_examples(["A dog", "a cat"], tokenizer, 6)
-    assert alone.image.tolist() == [0, 1] and alone.prompts == ["", ""]
+    assert alone.image.tolist() == [0, 1] and alone.prompts is None
 
 
 def test_a_step_can_be_found_by_its_captions():

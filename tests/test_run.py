@@ -42,7 +42,8 @@ def unscored(monkeypatch):
 def plain(tiny_overrides, tmp_path_factory):
     """Overrides of a model without text encoder, with a cache of its own."""
     cache = tmp_path_factory.mktemp("cache")
-    return [*tiny_overrides, *QUICK, "model.text_encoder=none", f"data.folder={cache}"]
+    without = ("model.text_encoder=none", "model.sentence_head=false", "model.neighbours=0")
+    return [*tiny_overrides, *QUICK, *without, f"data.folder={cache}"]
 
 
 def train(run: Path, data: Path | str, overrides: list[str], *more: str) -> dict:
@@ -81,6 +82,7 @@ def test_what_a_run_holds(tiny_run):
     names = {path.name.partition(".")[0] for path in tiny_run.iterdir()}
     assert names == {
         "config", "vocabulary", "checkpoints", "metrics", "events", "curves", "scores", "export",
+        "neighbours",
     }  # fmt: skip
     settings = json.loads((tiny_run / "config.json").read_text())
     assert settings["train"]["clip_norm"] == 1.0  # a default that nobody set
@@ -238,7 +240,8 @@ def test_fine_tuning_with_augmentation(tmp_path, drawn, tiny_overrides, unscored
     monkeypatch.setattr(runs.Trainer, "fit", spy)
     run = tmp_path / "run"
     train(run, drawn, tiny_overrides, *QUICK, "train.freeze=[]", "data.cache_features=false",
-          "data.augment=true", "train.batch_size=100", "decode.beams=1")  # fmt: skip
+          "model.sentence_head=false", "model.neighbours=0", "data.augment=true",
+          "train.batch_size=100", "decode.beams=1")  # fmt: skip
     learned, frozen = stored(run, last(run)), stored(run, "frozen")
     kernels = [name for name in learned if name.startswith("image_encoder/conv")]
     kernels = [name for name in kernels if name.endswith("kernel")]
@@ -257,9 +260,9 @@ def test_fine_tuning_with_augmentation(tmp_path, drawn, tiny_overrides, unscored
 def test_freezing_the_first_blocks(tmp_path, drawn, plain):
     """What `image_encoder/conv[1-4]` leaves to learn is ResNet50's last block."""
     settings = config.settings(
-        "demo", overrides=[*plain, 'train.freeze=["image_encoder/conv[1-4]"]',
-                           "data.cache_features=false"]
-    )  # fmt: skip
+        "demo",
+        overrides=[*plain, 'train.freeze=["image_encoder/conv[1-4]"]', "data.cache_features=false"],
+    )
     made = build.build(settings, ["[PAD]", "[UNK]", "[START]", "[END]", "a"]).model
     learned = Optimisation(made, settings.train, [10]).variables
     learned = {v.path for v in learned if "image_encoder" in v.path}

@@ -200,13 +200,13 @@ def test_without_a_text_encoder(tmp_path):
 class Pixels:
     """Random pictures, given as pixels."""
 
-    spec = (tf.uint8, [None, 4, 4, 3])
+    spec = {"image": tf.TensorSpec([None, 4, 4, 3], tf.uint8)}
 
     def __init__(self):
         self.table = np.random.default_rng(2).integers(0, 256, (tiny.IMAGES, 4, 4, 3), np.uint8)
 
     def __call__(self, images, rng):
-        return self.table[images]
+        return {"image": self.table[images]}
 
 
 def test_fine_tuning_trains_the_encoders(tmp_path, tiny_encoder):

@@ -141,7 +141,7 @@ def batches(strategy=None, encoder: Path | None = None, **changes) -> Batches:
 def text_stage(epochs: int = 2) -> Stage:
     """Captions without images, 4 steps an epoch."""
     data = captions(8, 1, seed=5, images_shown=False)
-    made = Batches(data, NoImages(REGIONS, WIDTH), batch_size=2, captions_per_image=1)
+    made = Batches(data, NoImages(), batch_size=2, captions_per_image=1)
     return Stage("text", made, epochs, validate=False)
 
 

@@ -1,63 +1,32 @@
 """Beam and greedy search in plain TensorFlow, for a whole batch inside one graph.
 
 They meet a model through one function, `step(tokens, state) -> log_probs, state`, and know nothing
-of images: `tokens` is int32 [B, K], `log_probs` float32 [B, K, V], and `state` any nest of tensors
-[B, K, ...] that beams carry along. One entry of a state that is a dict can be traced: what it
+of images: `tokens` is int32 [B, N], `log_probs` float32 [B, N, V], and `state` any nest of tensors
+[B, N, ...] that beams carry along. One entry of a state that is a dict can be traced: what it
 holds after each step (attention, say) is then given back for every token of a caption.
 
-Legend: B batch, K beams, T tokens, V vocabulary.
+Legend: B batch, K captions, G groups of k = K / G, L lanes of a group, N = G L k beams,
+C candidates for a group's beams, T tokens, V vocabulary.
 """
 
+import functools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
+import numpy as np
 import tensorflow as tf
+
+from captioner.decoding import finished
+from captioner.decoding.phrases import FIRST, Required
+from captioner.decoding.results import Found, Trace, joined, keep, scored, widened
+from captioner.decoding.rules import NEVER, Rules, moved
 
 Step = Callable[[tf.Tensor, Any], tuple[tf.Tensor, Any]]
 
-# Far below any log-probability, yet sums and quotients of it stay finite.
-_NEVER = -1e9
 
-
-class Found(NamedTuple):
-    """Captions of a search, the best first.
-
-    Attributes:
-        tokens: int32 [B, K, T], the end token included, padded with 0.
-        log_probs: float32 [B, K], nats, summed over the tokens.
-        scores: float32 [B, K], what they are ordered by: log_probs / length ** length_penalty.
-        trace: [B, K, T, ...] of the traced state, zero beyond the end; None if nothing is traced.
-    """
-
-    tokens: tf.Tensor
-    log_probs: tf.Tensor
-    scores: tf.Tensor
-    trace: tf.Tensor | None
-
-
-def _allowed(vocabulary: tf.Tensor, banned: Sequence[int]) -> tf.Tensor:
-    """float32 [V]: 0, or _NEVER for banned tokens."""
-    if not banned:
-        return tf.zeros([vocabulary])
-    return tf.reduce_max(tf.one_hot(banned, vocabulary), axis=0) * _NEVER
-
-
-def _repeats(tokens, t, length: int, vocabulary):
-    """float32 [B, K, V]: _NEVER for tokens that would end a run of `length` tokens that the first
-    t of `tokens` [B, K, T] hold already, else 0."""
-    batch, beams, size = tf.unstack(tf.shape(tokens))
-    windows = tf.range(size - length + 1)[:, None] + tf.range(length)[None]  # [W, length]
-    runs = tf.gather(tokens, windows, axis=2)  # [B, K, W, length]
-    now = tf.gather(tokens, tf.maximum(t - length + 1, 0) + tf.range(length - 1), axis=2)
-    same = tf.reduce_all(runs[..., :-1] == now[:, :, None], axis=-1)
-    # Only whole runs that have been said, the current one excluded, which lacks its end.
-    same &= windows[:, -1] < t
-    row = tf.repeat(tf.range(batch * beams), tf.shape(windows)[0])
-    places = tf.stack([row, tf.reshape(runs[..., -1], [-1])], 1)
-    counts = tf.scatter_nd(
-        places, tf.reshape(tf.cast(same, tf.float32), [-1]), [batch * beams, vocabulary]
-    )
-    return tf.reshape(tf.where(counts > 0, _NEVER, 0.0), [batch, beams, vocabulary])
+def beams_needed(beams: int, rules: Rules, required: Sequence[Required] = ()) -> int:
+    """N, the beams that a search for K captions needs: the state's second dimension."""
+    return beams * _lanes(rules, required)
 
 
 def beam_search(
@@ -66,14 +35,15 @@ def beam_search(
     *,
     batch: tf.Tensor | int,
     beams: int,
-    max_tokens: int,
+    rules: Rules,
     start: int,
-    end: int,
     length_penalty: float = 0.0,
-    no_repeat: int = 0,
-    banned: Sequence[int] = (),
+    coverage_penalty: float = 0.0,
     prefix: tf.Tensor | None = None,
     trace: str | None = None,
+    groups: int = 1,
+    diversity: float = 0.0,
+    required: Sequence[Required] = (),
 ) -> Found:
     """Searches the `beams` best captions of each row.
 
@@ -83,126 +53,228 @@ def beam_search(
     beam is greedy search. Where there are fewer captions than beams, the places left over have no
     tokens and a log-probability of -1e9.
 
+    *Lanes.* Beams that have said more of the required phrases don't compete with those that have
+    said less, as they would lose: there are as many beams again for every number of required
+    pieces (Hokamp and Liu 2017, "Lexically Constrained Decoding", over phrases that may be broken
+    off). Likewise those whose last word is forbidden if it ends here have beams of their own: most
+    can't go on, and would crowd out those that can. All captions of a row hold as many required
+    phrases as its best one, which is all of them wherever rules, prefix and `max_tokens` allow it.
+
+    *Groups* (Vijayakumar et al. 2018, "Diverse Beam Search"). Each has its beams, chosen after
+    those of the groups before it; a token costs `diversity` for each beam of theirs that goes on
+    with the same token at the same place. That cost is for choosing alone: it isn't summed, nor
+    part of a score. No caption is finished in two groups.
+
     Args:
         step: function. Continues every beam by one token.
-        state: nest of [B, K, ...]. Before the first step; all beams of a row alike.
+        state: nest of [B, N, ...] with N of `beams_needed`. Before the first step; all beams of a
+            row alike.
         batch: int or scalar. B.
         beams: int. K.
-        max_tokens: int. T; the end token counts.
+        rules: what captions may be like. A prefix may break them.
         start: int. Fed to the first step.
-        end: int. Ends a caption.
         length_penalty: float. 0 orders by log-probability, 1 by log-probability per token.
-        no_repeat: int. No caption holds the same run of so many tokens twice, unless the prefix
-            does; 0 allows it.
-        banned: sequence of int. Tokens that are never chosen.
+        coverage_penalty: float. See `scored`; other than 0, the trace must be an attention.
         prefix: int32 [B, P] or None. Tokens that captions must begin with, padded with 0; of
             them at most max_tokens - 1 are used.
         trace: str or None. The entry of `state` to give back per token.
+        groups: int. G, must divide K.
+        diversity: float. Nats.
+        required: phrases that captions must hold.
     """
-    if prefix is None:
-        prefix = tf.zeros([batch, 1], tf.int32)
-    # Column t forces token t; beyond the prefix nothing is forced.
-    prefix = tf.pad(prefix[:, :max_tokens], [[0, 0], [0, max_tokens]])[:, :max_tokens]
+    return _Search(
+        step, batch, beams, rules, (length_penalty, coverage_penalty), trace, groups, diversity,
+        required,
+    ).captions(state, start, prefix)  # fmt: skip
 
-    def traced(state):
-        return state[trace] if trace else tf.zeros([batch, beams, 0])
 
-    def keep(sequence, chosen):
-        return tf.gather(sequence, chosen, axis=1, batch_dims=1)
+def _lanes(rules: Rules, required: Sequence[Required]) -> int:
+    lanes = 1 + sum(phrase.pieces for phrase in required)
+    return lanes if rules.forbidden is None or rules.strict else 2 * lanes
 
-    def body(t, tokens, last, live, state, history, done):
-        log_probs, state = step(last, state)
+
+class _Search:
+    """One search: what doesn't change from step to step."""
+
+    def __init__(
+        self, step, batch, beams, rules, penalties, trace, groups, diversity, required
+    ):  # fmt: skip
+        self.step, self.batch, self.beams, self.rules = step, batch, beams, rules
+        self.penalties = penalties
+        self.groups, self.diversity, self.required = groups, diversity, tuple(required)
+        self.each = beams // groups  # k
+        self.lanes = _lanes(rules, required)
+        self.live = beams * self.lanes  # N
+        self.trace = Trace(trace, batch, self.live, rules.max_tokens)
+        self.best = self.each * (self.lanes + 1)  # candidates of a lane
+
+    def captions(self, state, start, prefix) -> Found:
+        """The search from its first step to its last."""
+        tokens = self.rules.max_tokens
+        self.prefix = widened(prefix, self.batch, tokens)
+        blank = tf.zeros([self.batch, self.live, tokens], tf.int32)
+        no_trace = self.trace.blank(state)
+        # All beams begin alike, so only the first of a group may be continued at first.
+        alone = [0.0] + [NEVER] * (self.lanes * self.each - 1)
+        live = tf.tile(tf.constant([alone * self.groups]), [self.batch, 1])
+        places = slice(self.beams)
+        done = finished.empty(blank[:, places], no_trace[:, places], len(self.required))
+        spoken = {
+            "rules": self.rules.begin(self.batch, self.live),
+            "required": [tf.fill([self.batch, self.live], FIRST) for _ in self.required],
+        }
+        last = tf.fill([self.batch, self.live], start)
+        *_, done = tf.while_loop(
+            lambda t, *rest: (t < tokens) & ~tf.reduce_all(self._all_done(rest[2], rest[-1])),
+            self._body,
+            (tf.constant(0), blank, last, live, state, spoken, no_trace, done),
+        )
+        done = finished.best(done, self.groups)
+        traced = done["trace"] if self.trace.name else None
+        return Found(done["tokens"], done["log_probs"], done["scores"], traced)
+
+    def _all_done(self, live, done):
+        """bool [B]: rows whose groups are all done."""
+        rows = [
+            finished.is_done(self._part(done, group), self._own(live, group), len(self.required))
+            for group in range(self.groups)
+        ]
+        return rows[0] if self.groups == 1 else tf.reduce_all(rows, axis=0)
+
+    def _part(self, done, group):
+        """A group's finished captions."""
+        if self.groups == 1:
+            return done
+        return finished.part(done, slice(group * self.each, (group + 1) * self.each))
+
+    def _own(self, some, group):
+        """Of [B, N, ...] a group's [B, L k, ...]."""
+        size = self.lanes * self.each
+        return some if self.groups == 1 else some[:, group * size : (group + 1) * size]
+
+    def _body(self, t, tokens, last, live, state, spoken, history, done):
+        log_probs, state = self.step(last, state)
         log_probs = tf.cast(log_probs, tf.float32)
         vocabulary = tf.shape(log_probs)[-1]
-        ids = tf.range(vocabulary)
-        barred = _allowed(vocabulary, banned)[None]  # [1, V]
-        barred = tf.where(t == max_tokens - 1, tf.where(ids == end, 0.0, _NEVER)[None], barred)
-        forced = prefix[:, t][:, None]  # [B, 1]
-        is_forced = (forced > 0) & (t < max_tokens - 1)
-        barred = tf.where(is_forced, tf.where(ids[None] == forced, 0.0, _NEVER), barred)
-        totals = live[:, :, None] + log_probs + barred[:, None]  # [B, K, V]
-        if 0 < no_repeat < max_tokens:  # a shorter caption can't repeat a run
-            again = _repeats(tokens, t, no_repeat, vocabulary)
-            totals += tf.where(is_forced[..., None], 0.0, again)
+        bars = self.rules.bars(t, tokens, self.prefix, spoken["rules"], vocabulary)
+        totals = live[:, :, None] + log_probs + bars  # [B, N, V]
+        lane = self._lane(spoken)
+        now = self.trace.of(state)
+        met = self._met(spoken)
+        here = tf.one_hot(t, self.rules.max_tokens, dtype=tf.int32)
+        among_best = np.arange(self.lanes * self.best) % self.best < self.each  # of their lane
+        dones, chosen = [], []
+        said = tf.zeros([self.batch, vocabulary])  # how often earlier groups go on with a token
+        for group in range(self.groups):
+            found = self._candidates(group, totals, lane, said)
+            parent, token, total = found["parent"], found["token"], found["total"]  # [B, C]
+            sequence = keep(tokens, parent) + token[:, :, None] * here  # [B, C, T]
+            trace = keep(history, parent) + self.trace.at(t, keep(now, parent))
+            pool = self._part(done, group)
+            alive = self._own(live, group)
+            reached = (token == self.rules.end) & among_best[None] & (total > NEVER / 2)
+            reached &= ~finished.is_done(pool, alive, len(self.required))[:, None]
+            candidates = {
+                "scores": scored(total, tf.cast(t + 1, tf.float32), trace, *self.penalties),
+                "log_probs": total,
+                "tokens": sequence,
+                "trace": trace,
+            }
+            if met is not None:
+                candidates["met"] = keep(met, parent)
+            dones.append(finished.added(pool, candidates, reached, dones))
 
-        # Of 2K candidates at most K end, so K live ones are always left.
-        places = beams * vocabulary
-        best, index = tf.math.top_k(
-            tf.reshape(totals, [batch, places]), tf.minimum(2 * beams, places)
-        )
-        # [START] is never chosen, so a vocabulary of one or two tokens still fills 2K places.
-        short = 2 * beams - tf.shape(best)[1]
-        best = tf.pad(best, [[0, 0], [0, short]], constant_values=_NEVER * 4)
-        index = tf.pad(index, [[0, 0], [0, short]])
-        parent, token = index // vocabulary, index % vocabulary  # [B, 2K]
-        ended = token == end
-
-        sequences = keep(tokens, parent)  # [B, 2K, T]
-        here = tf.one_hot(t, max_tokens, dtype=tf.int32)
-        sequences += token[:, :, None] * here
-        traces = keep(history, parent)  # [B, 2K, T, ...]
-        now = keep(traced(state), parent)[:, :, None]
-        at = tf.reshape(tf.cast(here, now.dtype), [1, 1, max_tokens] + [1] * (len(now.shape) - 3))
-        traces += now * at
-
-        # Finished: those there were, and those that end now among the best K.
-        length = tf.cast(t + 1, tf.float32) ** length_penalty
-        among_best = tf.range(2 * beams)[None] < beams
-        reached = ended & among_best & (best > _NEVER / 2) & ~is_done(live, done)[:, None]
-        scores = tf.where(reached, best / length, _NEVER)
-        pool = tf.concat([done["scores"], scores], 1)
-        top, order = tf.math.top_k(pool, beams)
-        done = {
-            "scores": top,
-            "log_probs": keep(tf.concat([done["log_probs"], best], 1), order),
-            "tokens": keep(tf.concat([done["tokens"], sequences], 1), order),
-            "trace": keep(tf.concat([done["trace"], traces], 1), order),
+            order = self._going_on(found)  # [B, L k], places among the candidates
+            # Sums of what is never chosen must not overflow.
+            alive = tf.maximum(keep(total, order), NEVER)
+            chosen.append([alive, *(keep(one, order) for one in (parent, token, sequence, trace))])
+            if group < self.groups - 1:
+                spread = tf.one_hot(chosen[-1][2], vocabulary)  # [B, L k, V]
+                counted = tf.cast(alive > NEVER / 2, tf.float32)
+                said += tf.reduce_sum(spread * counted[..., None], axis=1)
+        done = {name: joined([one[name] for one in dones]) for name in done}
+        groups = zip(*chosen, strict=True)
+        live, parent, last, tokens, history = (joined(list(one)) for one in groups)
+        state, spoken = tf.nest.map_structure(lambda one: keep(one, parent), (state, spoken))
+        spoken = {
+            "rules": self.rules.follow(spoken["rules"], last),
+            "required": [
+                moved(phrase.after, one, last)
+                for phrase, one in zip(self.required, spoken["required"], strict=True)
+            ],
         }
+        return t + 1, tokens, last, live, state, spoken, history, done
 
-        # Live: the best K that go on.
-        live, order = tf.math.top_k(tf.where(ended, _NEVER * 2, best), beams)
-        live = tf.maximum(live, _NEVER)  # so that sums of it never overflow
-        chosen = keep(parent, order)
-        state = tf.nest.map_structure(lambda one: keep(one, chosen), state)
-        last = keep(token, order)
-        return (
-            t + 1,
-            keep(sequences, order),
-            last,
-            live,
-            state,
-            keep(traces, order),
-            done,
-        )
+    # Candidates.
 
-    def is_done(live, done):
-        """bool [B]: rows with K finished captions, none less probable than a live one is already.
+    def _lane(self, spoken):
+        """int32 [B, N, V]: the lane that each token leads to, None where there is only one.
 
-        Without the second half, improbable captions that end early would fill a row's places
-        before the one that greedy search finds has come to its end.
+        Of phrases that are being said only the longest part counts. With `a` and `ary` required,
+        `a` would otherwise count for both and `ary` for no more, and beams that go on from one to
+        the other would never get ahead.
         """
-        full = done["scores"][:, -1] > _NEVER / 2
-        return full & (live[:, 0] <= tf.reduce_min(done["log_probs"], axis=1))
+        if self.lanes == 1:
+            return None
+        lane = 0
+        if self.required:
+            states = list(zip(self.required, spoken["required"], strict=True))
+            said = [tf.gather(one.said[one.after], state) for one, state in states]
+            being = [tf.gather(one.being_said[one.after], state) for one, state in states]
+            lane = tf.add_n(said) + functools.reduce(tf.maximum, being)
+        forbidden = self.rules.forbidden
+        if forbidden is not None and not self.rules.strict:
+            pending = tf.gather(forbidden.pending[forbidden.after], spoken["rules"]["phrase"])
+            lane = 2 * lane + tf.cast(pending, tf.int32)
+        return lane
 
-    blank = tf.zeros([batch, beams, max_tokens], tf.int32)
-    first = traced(state)
-    no_trace = tf.zeros(
-        tf.concat([[batch, beams, max_tokens], tf.shape(first)[2:]], 0), first.dtype
-    )
-    no_trace = tf.ensure_shape(no_trace, [None, beams, max_tokens, *first.shape[2:]])
-    # All beams begin alike, so only the first may be continued at first.
-    live = tf.tile(tf.constant([[0.0] + [_NEVER] * (beams - 1)]), [batch, 1])
-    done = {
-        "scores": tf.fill([batch, beams], _NEVER),
-        "log_probs": tf.fill([batch, beams], _NEVER),
-        "tokens": blank,
-        "trace": no_trace,
-    }
-    *_, done = tf.while_loop(
-        lambda t, *rest: (t < max_tokens) & ~tf.reduce_all(is_done(rest[2], rest[-1])),
-        body,
-        (tf.constant(0), blank, tf.fill([batch, beams], start), live, state, no_trace, done),
-    )
-    return Found(
-        done["tokens"], done["log_probs"], done["scores"], done["trace"] if trace else None
-    )
+    def _met(self, spoken):
+        """int32 [B, N]: how many of the required phrases a beam holds if it ends; or None."""
+        if not self.required:
+            return None
+        states = zip(self.required, spoken["required"], strict=True)
+        return tf.add_n([tf.cast(tf.gather(one.met, state), tf.int32) for one, state in states])
+
+    def _candidates(self, group, totals, lane, said):
+        """A group's C best continuations, those of each lane by themselves and by falling rank.
+
+        Of (L + 1) k for a lane at most L k end, so k live ones are always left.
+        """
+        size = self.lanes * self.each
+        totals = self._own(totals, group)
+        vocabulary = tf.shape(totals)[-1]
+        places, first = size * vocabulary, group * size
+        found = []
+        for one in range(self.lanes):
+            mine = totals
+            if lane is not None:
+                mine = tf.where(self._own(lane, group) == one, totals, NEVER * 4)
+            mine = tf.reshape(mine, [self.batch, places])
+            ranks = mine
+            if group and self.diversity:
+                ranks -= self.diversity * tf.tile(said, [1, size])
+            rank, index = tf.math.top_k(ranks, tf.minimum(self.best, places))
+            total = rank if ranks is mine else keep(mine, index)
+            # [START] is never chosen, so a vocabulary of one or two tokens still fills the places.
+            short = [[0, 0], [0, self.best - tf.shape(rank)[1]]]
+            index = tf.pad(index, short)
+            found.append(
+                {
+                    "rank": tf.pad(rank, short, constant_values=NEVER * 4),
+                    "total": tf.pad(total, short, constant_values=NEVER * 4),
+                    "parent": index // vocabulary + first if first else index // vocabulary,
+                    "token": index % vocabulary,
+                }
+            )
+        return {name: joined([one[name] for one in found]) for name in found[0]}
+
+    def _going_on(self, found):
+        """int32 [B, L k]: the best k candidates of each lane that don't end."""
+        ended = found["token"] == self.rules.end
+        ranks = tf.where(ended, NEVER * 8, found["rank"])
+        chosen = []
+        for start in range(0, self.lanes * self.best, self.best):
+            mine = ranks if self.lanes == 1 else ranks[:, start : start + self.best]
+            order = tf.math.top_k(mine, self.each)[1]
+            chosen.append(order + start if start else order)
+        return joined(chosen)

@@ -5,7 +5,8 @@ and projected once for all its captions. The order of an epoch is drawn from (se
 resumed run skips to its step and goes on as if nothing had happened, and a checkpoint holds no
 iterator.
 
-Legend: N images, B captions, T tokens, Q prompts that aren't empty, P prompt pieces.
+Legend: N images, B captions, T tokens, Q prompts that aren't empty, P prompt pieces, V views,
+R regions, D encoder width, S sentence embedding's width.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -23,24 +24,43 @@ from captioner.inputs.text import CaptionTokenizer, normalised
 from captioner.inputs.wordpiece import BertTokenizer
 
 Batch = dict[str, np.ndarray]
+Spec = dict[str, tf.TensorSpec]
+
+_SENTENCES = {"sentences": tf.TensorSpec([None, None], tf.float32)}
 
 
 class CachedImages:
-    """Images as cached features, each epoch in a view that is drawn."""
+    """Images as cached features, each epoch in a view that is drawn.
 
-    spec = (tf.float16, [None, None, None])
+    Args:
+        cache: the features.
+        sentences: float32 [N, V, S] or None. What the decoder is told of each view, where that is
+            not for the model to find.
+    """
 
-    def __init__(self, cache: FeatureCache):
-        self._cache = cache
+    def __init__(self, cache: FeatureCache, sentences: np.ndarray | None = None):
+        self.cache = cache
+        self._sentences = sentences
 
-    def __call__(self, images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        return self._cache.rows(images, rng.integers(self._cache.views, size=len(images)))
+    @property
+    def spec(self) -> Spec:
+        """The type of what a call gives."""
+        spec = {"image": tf.TensorSpec([None, None, None], tf.float16)}
+        return spec if self._sentences is None else spec | _SENTENCES
+
+    def __call__(self, images: np.ndarray, rng: np.random.Generator) -> Batch:
+        """The images of these positions: columns with a row each."""
+        views = rng.integers(self.cache.views, size=len(images))
+        columns = {"image": self.cache.rows(images, views)}
+        if self._sentences is not None:
+            columns["sentences"] = self._sentences[images, views]
+        return columns
 
 
 class ReadImages:
     """Images read from their files each time, augmented if wanted."""
 
-    spec = (tf.uint8, [None, None, None, 3])
+    spec: Spec = {"image": tf.TensorSpec([None, None, None, 3], tf.uint8)}
 
     def __init__(self, records: Sequence[Record], side: int, augmented: bool):
         self._paths = [record.image for record in records]
@@ -48,7 +68,7 @@ class ReadImages:
         self._side = side
         self._augmented = augmented
 
-    def __call__(self, images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def __call__(self, images: np.ndarray, rng: np.random.Generator) -> Batch:
         pixels, errors = decode_files([self._paths[i] for i in images], self._side)
         if any(errors):
             # All were read once before training began, so this file has changed since.
@@ -57,19 +77,26 @@ class ReadImages:
         if self._augmented:
             flip = [self._flip[i] for i in images]
             pixels = augment(pixels, flip, seed=int(rng.integers(2**31)))
-        return pixels.numpy()
+        return {"image": pixels.numpy()}
 
 
 class NoImages:
-    """Captions without images: one blank image of `regions` x `width` features."""
+    """Captions without images, of which the decoder may be told what they are about.
 
-    spec = (tf.float16, [None, None, None])
+    Args:
+        sentences: function (positions [B], rng) -> float32 [B, S], or None to tell nothing.
+    """
 
-    def __init__(self, regions: int, width: int):
-        self._blank = np.zeros((1, regions, width), np.float16)
+    def __init__(self, sentences: Callable[..., np.ndarray] | None = None):
+        self._sentences = sentences
 
-    def __call__(self, images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        return np.repeat(self._blank, len(images), axis=0)
+    @property
+    def spec(self) -> Spec:
+        """The type of what a call gives."""
+        return {} if self._sentences is None else _SENTENCES
+
+    def __call__(self, images: np.ndarray, rng: np.random.Generator) -> Batch:
+        return {} if self._sentences is None else {"sentences": self._sentences(images, rng)}
 
 
 @dataclass(frozen=True)
@@ -120,7 +147,7 @@ def text_examples(
         image=np.arange(len(captions), dtype=np.int64),
         tokens=tokenizer.encode(captions, max_tokens),
         texts=normalised(captions),
-        prompts=[""] * len(captions),
+        prompts=None,
     )
 
 
@@ -210,9 +237,11 @@ class Batches:
         sizes = np.array([len(group) for group in groups])
         ends = np.cumsum([len(part) for part in np.array_split(sizes, self._replicas)])[:-1]
         caption_ends = np.cumsum([0, *sizes])[ends]
+        parts = {name: np.split(column, ends) for name, column in images.items()}
         shares = zip(
             np.split(positions, ends),
-            np.split(images, ends),
+            [dict(zip(parts, part, strict=True)) for part in zip(*parts.values(), strict=True)]
+            or [{}] * self._replicas,
             np.split(sizes, ends),
             np.split(captions, caption_ends),
             np.split(prompts, caption_ends),
@@ -223,20 +252,18 @@ class Batches:
     def _batch(
         self,
         positions: np.ndarray,
-        images: np.ndarray,
+        images: Batch,
         sizes: np.ndarray,
         captions: np.ndarray,
         prompts: np.ndarray,
     ) -> Batch:
         batch = {
-            "image": images,
-            "image_rows": np.repeat(np.arange(len(images), dtype=np.int32), sizes),
+            **images,
+            "image_rows": np.repeat(np.arange(len(positions), dtype=np.int32), sizes),
             "tokens": self.data.tokens[captions],
         }
         if self._positions:
             batch["position"] = positions.astype(np.int32)
-        if isinstance(self._images, NoImages):
-            batch["image_mask"] = np.zeros(len(images), bool)
         if self._tokenize is not None:
             batch["prompt_rows"], given = prompt_rows(prompts)
             inputs = self._tokenize(tf.constant(given, tf.string))
@@ -258,16 +285,13 @@ class Batches:
 
     def signature(self, tokens: int) -> dict[str, tf.TensorSpec]:
         """The type of a replica's batch, for tf.data."""
-        dtype, shape = self._images.spec
         spec = {
-            "image": tf.TensorSpec(shape, dtype),
+            **self._images.spec,
             "image_rows": tf.TensorSpec([None], tf.int32),
             "tokens": tf.TensorSpec([None, tokens + 1], tf.int32),
         }
         if self._positions:
             spec["position"] = tf.TensorSpec([None], tf.int32)
-        if isinstance(self._images, NoImages):
-            spec["image_mask"] = tf.TensorSpec([None], tf.bool)
         if self._prompt_tokenizer is not None:
             spec["prompt_rows"] = tf.TensorSpec([None], tf.int32)
             for name in ("input_word_ids", "input_mask", "input_type_ids"):

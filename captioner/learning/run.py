@@ -13,26 +13,21 @@ from tqdm import tqdm
 
 from captioner import about, config, evaluation, pretrained
 from captioner.config import Settings
+from captioner.decoding.captions import check
 from captioner.errors import CaptionerError
 from captioner.inputs import readers
 from captioner.inputs.features import find_unreadable, open_features
-from captioner.inputs.pipeline import (
-    Batches,
-    CachedImages,
-    Examples,
-    NoImages,
-    ReadImages,
-    examples,
-    text_examples,
-)
-from captioner.inputs.records import DataSet, Gatherer, Record, check_unreadable
+from captioner.inputs.pipeline import CachedImages, ReadImages, examples
+from captioner.inputs.records import DataSet, Record, check_unreadable
 from captioner.inputs.text import learn_vocabulary, load_vocabulary, save_vocabulary
+from captioner.inputs.texts import Texts, read_texts
 from captioner.learning.distribution import is_chief, strategy
 from captioner.learning.loop import Stage, Trainer
 from captioner.learning.reports import Report
-from captioner.learning.self_critical import SelfCritical
+from captioner.learning.stages import learn_sentences, make_stages
 from captioner.learning.validation import Validation
 from captioner.loading import load, newest_version
+from captioner.models import neighbours
 from captioner.models.build import Built, build
 from captioner.serving.exporting import export
 from captioner.serving.trained import load_trained
@@ -85,14 +80,21 @@ def train(settings: Settings, run: Path, exports: Path) -> dict[str, Any]:
     chief = is_chief(where)
     data = read_data(settings)
     tell(data.describe())
-    texts = read_texts(settings)
-    vocabulary = _vocabulary(run, settings, data.split("train"), texts)
+    texts = _read_texts(settings)
+    # The decoder has the words that it learns to say.
+    read = texts.captions if texts and settings.data.text_epochs else []
+    vocabulary = _vocabulary(run, settings, data.split("train"), read)
     with where.scope():
         built = build(settings, vocabulary)
+    check(settings.decode, built.tokenizer)
     stages, validation = _prepare(settings, where, built, data, texts)
     # Only now, so that data that can't be trained on leaves no run folder in the way.
     if chief:
         _begin_run(run, settings, vocabulary)
+        if built.model.neighbours is not None and not (run / neighbours.FILE).is_file():
+            temporary = run / _BEGINNING
+            built.model.neighbours.save(temporary)
+            temporary.rename(run / neighbours.FILE)
     report = Report(run, validation.samples if validation else None) if chief else None
     trainer = Trainer(
         built.model,
@@ -228,27 +230,13 @@ def read_data(settings: Settings) -> DataSet:
     return data
 
 
-def read_texts(settings: Settings) -> list[str]:
-    """The captions of `data.text`: a CSV file with a column `caption`, or one a line."""
-    path = settings.data.text
-    if path is None:
-        return []
-    if not path.is_file():
-        raise CaptionerError(f"data.text: no file {path}")
-    from captioner.inputs.readers_files import csv_rows, text_lines
-
-    gather = Gatherer()
-    with path.open("rb") as file:
-        header = file.readline(4096).decode("utf-8-sig", "replace").strip().lower()
-    if "caption" in [name.strip(' "') for name in header.split(",")]:
-        rows = (row["caption"] for row in csv_rows(path, ("caption",), gather))
-        texts = [row for row in rows if row.strip() and row.isprintable()]
-    else:
-        texts = list(text_lines(path, gather))
-    if not texts:
-        raise CaptionerError(f"data.text: {path} holds no captions")
-    if gather.problems:
-        tell(f"left out of {path}: {gather.problems.summary()}")
+def _read_texts(settings: Settings) -> Texts | None:
+    """The captions of `data.text`, with one line about what had to be left out."""
+    if settings.data.text is None:
+        return None
+    texts = read_texts(settings.data.text)
+    if texts.problems:
+        tell(f"left out of {settings.data.text}: {texts.problems.summary()}")
     return texts
 
 
@@ -284,56 +272,12 @@ def _features(settings: Settings, built: Built, records: Sequence[Record], views
         )
 
 
-def _stages(
-    settings: Settings,
-    built: Built,
-    records: Sequence[Record],
-    train_data: Examples,
-    images: CachedImages | ReadImages,
-    texts: Sequence[str],
-    replicas: int,
-) -> list[Stage]:
-    """First the captions without images, if there are any, then those with, then, if wanted, the
-    captions that the model itself finds."""
-    options = {
-        "batch_size": settings.train.batch_size,
-        "replicas": replicas,
-        "seed": settings.train.seed,
-    }
-    prompts = {"prompt_tokenizer": built.prompt_tokenizer}
-    several = {"captions_per_image": settings.train.captions_per_image}
-    stages = []
-    if texts:
-        encoder = built.model.image_encoder
-        alone = text_examples(texts, built.tokenizer, settings.decode.max_tokens)
-        blank = NoImages(encoder.regions, encoder.width)
-        batches = Batches(alone, blank, captions_per_image=1, **prompts, **options)
-        stages.append(Stage("text", batches, settings.data.text_epochs, validate=False))
-    share = settings.text.prompts
-    batches = Batches(train_data, images, prompt_share=share, **prompts, **several, **options)
-    stages.append(Stage("epoch", batches, settings.train.epochs))
-    if settings.train.reward_epochs:
-        batches = Batches(train_data, images, positions=True, **several, **options)
-        references = [record.captions for record in records]
-        objective = SelfCritical(built.tokenizer, references, settings.decode)
-        stages.append(
-            Stage(
-                "reward",
-                batches,
-                settings.train.reward_epochs,
-                objective=objective,
-                rate=settings.train.reward_rate,
-            )
-        )
-    return stages
-
-
 def _prepare(
     settings: Settings,
     where: tf.distribute.Strategy,
     built: Built,
     data: DataSet,
-    texts: Sequence[str],
+    texts: Texts | None,
 ) -> tuple[list[Stage], Validation | None]:
     """What to train on, and what to validate with, where there are dev images."""
     records, dev = data.split("train"), _dev_records(settings, data)
@@ -351,7 +295,14 @@ def _prepare(
     if not len(train_data):
         raise CaptionerError(f"{settings.data.spec} has no readable training image")
     replicas = where.num_replicas_in_sync
-    stages = _stages(settings, built, records, train_data, images, texts, replicas)
+    told = None
+    if built.model.sentence_head is not None:
+        # Outside the strategy's scope, in which a Hub's encoder can't be run.
+        known = learn_sentences(
+            settings, built, images.cache, records, set(unreadable), texts, tell
+        )
+        images, told = CachedImages(images.cache, known.images), known.texts
+    stages = make_stages(settings, built, records, train_data, images, texts, told, replicas)
     if len(dev_unreadable) == len(dev):
         tell("no dev images: the last weights are kept, not the best")
         return stages, None

@@ -46,6 +46,8 @@ class SelfCritical:
                 "train.reward_epochs compares an image's candidates with each other: set "
                 "decode.beams to 2 or more"
             )
+        if decode.search != "beam":
+            raise CaptionerError("train.reward_epochs compares beams: set decode.search=beam")
         self._tokenizer = tokenizer
         self._decode = decode
         self._cider = Cider(
@@ -56,7 +58,10 @@ class SelfCritical:
         """REINFORCE over the candidates; `nats` is their cross-entropy. Smoothing isn't used."""
         images = batch["image"]
         # The search sees no dropout, as in serving; what is learned from does.
-        found = search(model, model.encode(images), self._decode)
+        sentences = batch.get("sentences")
+        memory = model.encode(images, sentences=sentences)
+        memory.pop("near", None)  # the images' own captions would be among them
+        found = search(model, memory, self._decode, tokenizer=self._tokenizer)
         texts = self._tokenizer.decode(found.tokens)
         rewards = tf.numpy_function(
             self.rewards, [texts, batch["position"]], tf.float32, stateful=False
@@ -70,6 +75,7 @@ class SelfCritical:
             "image": images,
             "image_rows": tf.repeat(tf.range(tf.shape(images)[0]), beams),
             "tokens": tf.concat([tf.fill([count, 1], START), tokens[:, :-1]], 1),
+            "sentences": sentences,
         }
         logits, _ = model(inputs, training=training)
         said = tf.cast(tokens != PAD, tf.float32)

@@ -49,14 +49,17 @@ class Validation:
 
         def caption(images, attention):
             found = search(
-                built.model, built.model.encode(images), settings.decode, attention=attention
+                built.model,
+                built.model.encode(images),
+                settings.decode,
+                attention=attention,
+                tokenizer=built.tokenizer,
             )
             tokens = found.tokens[:, 0]
             maps = found.trace[:, 0] if attention else None
             return built.tokenizer.decode(tokens), tokens, maps
 
-        dtype, shape = images.spec
-        signature = [tf.TensorSpec(shape, dtype)]
+        signature = [images.spec["image"]]
         self._caption, self._explain = (
             tf.function(
                 partial(caption, attention=attention), input_signature=signature, autograph=False
@@ -66,7 +69,7 @@ class Validation:
 
     def _pictures(self, rows: np.ndarray):
         """Images by position; dev images have one view, so the generator decides nothing."""
-        return self._images(rows, np.random.default_rng(0))
+        return self._images(rows, np.random.default_rng(0))["image"]
 
     def captions(self) -> dict[str, str]:
         """A caption for each image, by id, with the model's weights as they are."""

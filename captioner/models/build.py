@@ -14,6 +14,7 @@ from captioner.inputs.wordpiece import BertTokenizer
 from captioner.models.captioner import Captioner
 from captioner.models.decoder import Decoder
 from captioner.models.encoders import ImageEncoder, TextEncoder
+from captioner.models.sentences import SentenceHead
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,19 @@ def build(settings: Settings, vocabulary: Sequence[str], load: bool = True) -> B
             unknown=UNK,
             name="decoder",
         )
-        model = Captioner(images, words, decoder, settings.model.feature_dropout, name="captioner")
+        head = None
+        if settings.model.sentence_head:
+            head = SentenceHead(
+                words.width, images.width, dtype="float32", name="sentence_head"
+            )
+        model = Captioner(
+            images,
+            words,
+            decoder,
+            settings.model.feature_dropout,
+            sentence_head=head,
+            name="captioner",
+        )
         if table and load:
             decoder.words.embeddings.assign(
                 _start_words(vocabulary, *table, np.asarray(decoder.words.embeddings.numpy()))

@@ -1,7 +1,7 @@
 """The model: encoders, cross-modal attention and a decoder.
 
-Legend: N images, B captions, R regions, D encoder width, Q prompts that aren't empty, P prompt tokens,
-T caption tokens, K beams, U units, V vocabulary.
+Legend: N images, B captions, R regions, D encoder width, Q prompts that aren't empty, P prompt
+tokens, T caption tokens, K beams, U units, V vocabulary, S sentence embedding's width.
 """
 
 import keras
@@ -10,6 +10,8 @@ import tensorflow as tf
 from captioner.models.attention import CrossModalAttention
 from captioner.models.decoder import Decoder, Memory, State
 from captioner.models.encoders import ImageEncoder, TextEncoder
+from captioner.models.neighbours import Neighbours
+from captioner.models.sentences import SentenceHead
 
 
 class Captioner(keras.Model):
@@ -23,6 +25,8 @@ class Captioner(keras.Model):
         text_encoder: `TextEncoder`, or None for a captioner without prompts.
         decoder: `Decoder`.
         dropout: float. Dropout on the image encoder's features and on the projected regions.
+        sentence_head: `SentenceHead`, or None: what sentence would describe the image, as the
+            text encoder embeds it. The decoder hears it beside the regions' mean.
     """
 
     def __init__(
@@ -31,6 +35,7 @@ class Captioner(keras.Model):
         text_encoder: TextEncoder | None,
         decoder: Decoder,
         dropout: float = 0.0,
+        sentence_head: SentenceHead | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -45,6 +50,12 @@ class Captioner(keras.Model):
         )
         self.region_norm = keras.layers.LayerNormalization(name="region_norm")
         self.feature_dropout = keras.layers.Dropout(dropout)
+        self.sentence_head = sentence_head
+        self.neighbours: Neighbours | None = None
+        """Captions for the search to go by, once there are any. Teacher forcing makes no use of
+        them: those of training would know the answer."""
+        if sentence_head is not None:
+            self.sentence_projection = keras.layers.Dense(units, name="sentence_projection")
         if text_encoder is not None:
             self.prompt_projection = keras.layers.Dense(units, name="prompt_projection")
             self.pooled_projection = keras.layers.Dense(units, name="pooled_projection")
@@ -58,6 +69,8 @@ class Captioner(keras.Model):
         self.region_projection.build((None, None, self.image_encoder.width))
         self.region_position.build()
         self.region_norm.build(wide)
+        if self.sentence_head is not None:
+            self.sentence_projection.build((None, self.sentence_head.width))
         if self.text_encoder is not None:
             self.prompt_projection.build((None, None, self.text_encoder.width))
             self.pooled_projection.build((None, self.text_encoder.width))
@@ -73,26 +86,30 @@ class Captioner(keras.Model):
         *,
         image_rows=None,
         prompt_rows=None,
-        image_mask=None,
+        sentences=None,
         training=False,
     ) -> Memory:
         """Encodes images and prompts for the decoder.
 
         Args:
-            images: uint8 [N, H, W, 3] pixels, or float [N, R, D], the image encoder's output.
+            images: uint8 [N, H, W, 3] pixels, or float [N, R, D], the image encoder's output; None
+                for captions without images.
             prompts: the text encoder's inputs, int32 [Q, P] each, or None for no prompts.
             image_rows: int32 [B]. Which image each caption belongs to; None: N = B, in order.
+                Needed without images, where N = B too.
             prompt_rows: int32 [B]. Which prompt, -1 for the empty one; a prompt belongs to one
                 caption. None: Q = B, in order.
-            image_mask: bool [N]. False for captions without an image; None: all have one.
+            sentences: float [N, S]. Embeddings to hear instead of the sentence head's own: those
+                that training fitted without the image, or of captions without images.
         """
-        features = self.image_encoder(images) if len(images.shape) == 4 else images
-        regions = self._regions(tf.cast(features, self.compute_dtype), training)  # [N, R, U]
-        regions_mask = None
-        summary = tf.reduce_mean(regions, axis=1)  # [N, U]
-        if image_mask is not None:
-            regions_mask = tf.repeat(image_mask[:, None], tf.shape(regions)[1], axis=1)
-            summary = tf.where(image_mask[:, None], summary, tf.zeros_like(summary))
+        regions, regions_mask, summary, features = self._look(images, image_rows, training)
+        if self.sentence_head is not None and (sentences is not None or features is not None):
+            if sentences is None:
+                sentences = self.sentence_head(features)
+            summary += self.sentence_projection(tf.cast(sentences, summary.dtype))
+        near = None
+        if self.neighbours is not None and sentences is not None and not training:
+            near = self.neighbours(tf.cast(sentences, tf.float32))
         rows = tf.range(tf.shape(regions)[0]) if image_rows is None else image_rows
         summary = tf.gather(summary, rows)  # [B, U]
 
@@ -112,11 +129,25 @@ class Captioner(keras.Model):
         # Keys and values were made once per image and prompt; captions share an image's.
         memory["prompt"] = tuple(_take(one, prompt_rows) for one in memory["prompt"])
         memory["prompt_mask"] = _take(prompt_mask, prompt_rows)
+        if near is not None:
+            memory["near"] = near
         if image_rows is not None:
+            if near is not None:
+                each = {name: tf.gather(near[name], rows) for name in ("tokens", "evidence")}
+                memory["near"] = near | each
             memory["image"] = tuple(tf.gather(one, rows) for one in memory["image"])
             if regions_mask is not None:
                 memory["image_mask"] = tf.gather(regions_mask, rows)
         return memory
+
+    def _look(self, images, image_rows, training):
+        """-> regions [N, R, U], their mask or None, their mean [N, U], features [N, R, D]."""
+        if images is None:  # one region that nobody may look at
+            regions = tf.zeros([tf.shape(image_rows)[0], 1, self.units], self.compute_dtype)
+            return regions, tf.zeros_like(regions[..., 0], tf.bool), regions[:, 0], None
+        features = self.image_encoder(images) if len(images.shape) == 4 else images
+        regions = self._regions(tf.cast(features, self.compute_dtype), training)
+        return regions, None, tf.reduce_mean(regions, axis=1), features
 
     def _regions(self, features, training):
         features = self.feature_dropout(features, training=training)
@@ -143,14 +174,14 @@ class Captioner(keras.Model):
         return self.prompt_norm(sequence + seen), mask, pooled
 
     def call(self, inputs, training=False):
-        """Teacher forcing: {image, tokens} and, if wanted, {prompt, image_rows, prompt_rows,
-        image_mask} as `encode` has them -> (logits [B, T, V], attention [B, T, R])."""
+        """Teacher forcing: {tokens} and, if wanted, {image, prompt, image_rows, prompt_rows,
+        sentences} as `encode` has them -> (logits [B, T, V], attention [B, T, R])."""
         memory = self.encode(
-            inputs["image"],
+            inputs.get("image"),
             inputs.get("prompt"),
             image_rows=inputs.get("image_rows"),
             prompt_rows=inputs.get("prompt_rows"),
-            image_mask=inputs.get("image_mask"),
+            sentences=inputs.get("sentences"),
             training=training,
         )
         return self.decoder(inputs["tokens"], memory, training=training)

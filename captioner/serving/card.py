@@ -14,10 +14,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from captioner import confidence
 from captioner.serving.card_text import (
+    CONFIDENCE,
     CONTRACT,
+    DRAWN,
     INTENDED_USE,
     LIMITS,
+    NOTHING_DRAWN,
     OPENING,
     VERIFYING,
 )
@@ -61,6 +65,7 @@ def card(facts: Mapping[str, Any]) -> str:
         *_model(facts),
         *_training(facts),
         *_scores(facts),
+        *_confidence(facts),
         *_contract(facts),
         INTENDED_USE,
         LIMITS,
@@ -164,6 +169,15 @@ def _scores(facts) -> list[str]:
     return [*parts, " ".join(lines)]
 
 
+def _confidence(facts) -> list[str]:
+    if "calibration" not in facts:
+        return []
+    known = confidence.parse(facts["calibration"])
+    if known.differences(facts["decode"]):  # then captions have none
+        return []
+    return ["## Confidence", CONFIDENCE.format(**facts["calibration"])]
+
+
 def _contract(facts) -> list[str]:
     rows = [
         (_code(name), _tensors(one["inputs"]), _tensors(one["outputs"]))
@@ -186,6 +200,7 @@ def _contract(facts) -> list[str]:
                 jpeg=limits["jpeg_pixels"] // 2**20,
                 other=limits["pixels"] // 2**20,
                 side=limits["side"],
+                chance=DRAWN if facts["decode"].get("search") == "sample" else NOTHING_DRAWN,
             )
         )
     return parts
@@ -218,12 +233,29 @@ def _trained(encoder: str, frozen: Iterable[str]) -> str:
 
 def _search(decode: Mapping[str, Any]) -> str:
     beams = decode["beams"]
-    made = f"beam search with {beams} beams" if beams > 1 else "greedy search"
+    if decode.get("search") == "sample":
+        made = f"{beams} captions drawn at random, seed {decode['seed']}"
+        made += f", temperature {decode['temperature']}"
+        made += f", top k {decode['top_k']}" if decode["top_k"] else ""
+        made += f", top p {decode['top_p']}" if decode["top_p"] < 1 else ""
+    else:
+        made = f"beam search with {beams} beams" if beams > 1 else "greedy search"
+        if decode.get("groups", 1) > 1:
+            made += f" in {decode['groups']} groups, diversity {decode['diversity']}"
     made += f", at most {decode['max_tokens']} tokens"
     if beams > 1 and "length_penalty" in decode:
         made += f", length penalty {decode['length_penalty']}"
+    if decode.get("coverage_penalty"):
+        made += f", coverage penalty {decode['coverage_penalty']}"
+    if decode.get("min_tokens", 1) > 1:
+        made += f", at least {decode['min_tokens']} tokens"
     if decode.get("no_repeat"):
         made += f", no run of {decode['no_repeat']} tokens twice"
+    if decode.get("no_stutter"):
+        made += ", no word twice in a row"
+    for setting, verb in (("require", "with"), ("forbid", "without")):
+        if decode.get(setting):
+            made += f", {verb} {', '.join(map(_code, decode[setting]))}"
     return made
 
 

@@ -76,7 +76,7 @@ def export(
             "captioner": __version__,
             "tensorflow": tf.__version__,
             "storage": storage,
-            "decode": settings.decode.model_dump(),
+            "decode": settings.decode.model_dump(mode="json"),
             "settings": settings.model_dump(mode="json"),
             "limits": {
                 "jpeg_pixels": image_headers.MAX_JPEG_PIXELS,

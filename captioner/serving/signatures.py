@@ -11,7 +11,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from captioner.config import Decode
-from captioner.decoding.captions import search
+from captioner.decoding.captions import check, search
 from captioner.inputs.images import decode_images
 from captioner.inputs.text import PAD, UNK
 from captioner.models.build import Built
@@ -27,24 +27,29 @@ _BEGINNING = r"\s*(…|\.\.\.)$"
 _BLANK = r"[\p{Z}\p{Cc}]+"
 
 
-
 class ServedCaptioner(tf.Module):
     """The signatures of the contract over a built captioner.
 
     Args:
         built: the model and its tokenizers.
-        decode: beams, tokens, length penalty; constants of the graph.
+        decode: beams, tokens, penalties, words; constants of the graph.
         side: int. Pixels of the square that images are resized to.
         storage: what matrices are stored in when this is saved, one of `compact.STORAGES`.
+
+    Raises:
+        CaptionerError: words that can't be required, or forbidden.
     """
 
     def __init__(self, built: Built, decode: Decode, side: int, storage: str = "float32"):
         super().__init__()
+        check(decode, built.tokenizer)
         # Keras variables don't survive a model server's restore; the tf.Variables they hold do.
         # The Keras objects, the Hub's own functions and the tf.functions therefore stay out of
         # sight of tf.Module: what it sees is saved, once more than the signatures need it.
         self._hidden = _Hidden(built, decode, side)
         variables = [variable.value for variable in built.model.variables]
+        if built.model.neighbours is not None:
+            variables += built.model.neighbours.variables
         self._variables = compacted(variables, storage)
         self._tables = [built.tokenizer, built.prompt_tokenizer]
 
@@ -123,15 +128,18 @@ class _Hidden:
         image_bytes = _filled(image_bytes)
         pixels, errors = decode_images(image_bytes, self.side)
         model, tokenizer = self.built.model, self.built.tokenizer
+        # What is drawn depends on the request; no prompt draws what an empty one does.
+        text = tf.fill(tf.shape(image_bytes), "") if prompt is None else prompt
+        options = {"attention": attention, "tokenizer": tokenizer, "requests": [image_bytes, text]}
         if prompt is None:
-            found = search(model, model.encode(pixels), self.decode, attention=attention)
+            found = search(model, model.encode(pixels), self.decode, **options)
             captions = tokenizer.decode(found.tokens)
         else:
             prompt, beginning = _split(prompt)
             room = self.decode.max_tokens - 1  # the end token needs the last place
             prefix = tokenizer.tokens(beginning)[:, :room].to_tensor(PAD)
             memory = self._encode(pixels, prompt)
-            found = search(model, memory, self.decode, prefix=prefix, attention=attention)
+            found = search(model, memory, self.decode, prefix, **options)
             captions = _continued(beginning, prefix, found.tokens, tokenizer)
         there = (errors == "")[:, None] & (found.log_probs > NOTHING / 2)
         found = found._replace(log_probs=tf.where(there, found.log_probs, NOTHING))

@@ -9,6 +9,7 @@ from captioner.learning.checkpoints import Checkpoints
 from captioner.learning.loop import frozen_variables
 from captioner.learning.optimisation import is_frozen, name
 from captioner.models.build import Built, build, load_run_vocabulary
+from captioner.models.neighbours import FILE, Neighbours
 
 _LOG = logging.getLogger(__name__)
 
@@ -31,4 +32,8 @@ def load_trained(run: Path) -> Built:
     checkpoints = Checkpoints(run / "checkpoints", warn=_LOG.warning)
     checkpoints.restore_best(best)
     checkpoints.restore_frozen(frozen_variables(built.model, learned))
+    if settings.model.neighbours:
+        built.model.neighbours = Neighbours.load(
+            run / FILE, built.model.decoder.vocabulary, settings.model.neighbours
+        )
     return built

@@ -1,0 +1,203 @@
+"""What a run trains on, stage by stage."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from captioner.config import Settings
+from captioner.inputs.features import FeatureCache
+from captioner.inputs.files import batches
+from captioner.inputs.pipeline import (
+    Batches,
+    CachedImages,
+    Examples,
+    NoImages,
+    ReadImages,
+    text_examples,
+)
+from captioner.inputs.records import Record
+from captioner.inputs.text import normalised
+from captioner.inputs.texts import Texts
+from captioner.learning import sentences
+from captioner.learning.loop import Stage
+from captioner.learning.self_critical import SelfCritical
+from captioner.models.build import Built
+from captioner.models.neighbours import Neighbours
+from captioner.models.sentences import embed
+
+Told = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+
+_BATCH = 256
+
+# 80 MB of embeddings; more would be found no quicker and say little that is new.
+_MOST_NEIGHBOURS = 50_000
+
+
+def make_stages(
+    settings: Settings,
+    built: Built,
+    records: Sequence[Record],
+    train_data: Examples,
+    images: CachedImages | ReadImages,
+    texts: Texts | None,
+    told: Told | None,
+    replicas: int,
+) -> list[Stage]:
+    """First the captions without images, if there are any, then those with, then, if wanted, the
+    captions that the model itself finds.
+
+    Args:
+        settings: the run's.
+        built: the model.
+        records: the training images.
+        train_data: their captions.
+        images: gives them by position.
+        texts: captions without images, or None.
+        told: gives what the decoder is told of `texts`, where the model has a sentence head.
+        replicas: of the strategy.
+    """
+    options = {
+        "batch_size": settings.train.batch_size,
+        "replicas": replicas,
+        "seed": settings.train.seed,
+    }
+    prompts = {"prompt_tokenizer": built.prompt_tokenizer}
+    several = {"captions_per_image": settings.train.captions_per_image}
+    stages = []
+    if texts is not None and settings.data.text_epochs:
+        alone = text_examples(texts.captions, built.tokenizer, settings.decode.max_tokens)
+        share = settings.data.text_prompts
+        made = Batches(
+            alone, NoImages(told), captions_per_image=1, prompt_share=share, **prompts, **options
+        )
+        stages.append(Stage("text", made, settings.data.text_epochs, validate=False))
+    share = settings.text.prompts
+    made = Batches(train_data, images, prompt_share=share, **prompts, **several, **options)
+    stages.append(Stage("epoch", made, settings.train.epochs))
+    if settings.train.reward_epochs:
+        made = Batches(train_data, images, positions=True, **several, **options)
+        objective = SelfCritical(
+            built.tokenizer, [record.captions for record in records], settings.decode
+        )
+        stages.append(
+            Stage(
+                "reward",
+                made,
+                settings.train.reward_epochs,
+                objective=objective,
+                rate=settings.train.reward_rate,
+            )
+        )
+    return stages
+
+
+def embeddings(built: Built, captions: Sequence[str]) -> np.ndarray:
+    """Each caption's embedding by the text encoder: float32 [captions, S]."""
+    tokenizer, encoder = built.prompt_tokenizer, built.model.text_encoder
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
+    def encode(texts):
+        inputs = tokenizer(texts)
+        longest = tf.reduce_max(tf.reduce_sum(inputs["input_mask"], axis=1))
+        return embed(encoder, {name: one[:, :longest] for name, one in inputs.items()})
+
+    # Captions of a length together leave the encoder little padding to read.
+    order = np.argsort([len(caption) for caption in captions], kind="stable")
+    found = np.zeros((len(captions), encoder.width), np.float32)
+    for part in batches(len(captions), _BATCH):
+        rows = order[part]
+        found[rows] = encode(tf.constant([captions[row] for row in rows])).numpy()
+    return found
+
+
+class Sentences(NamedTuple):
+    """What the decoder is told in training.
+
+    Attributes:
+        images: float32 [N, V, S]. Of each training image, in each view.
+        texts: function (positions [B], rng) -> float32 [B, S], of captions without images; None
+            without any.
+    """
+
+    images: np.ndarray
+    texts: Told | None
+
+
+def learn_sentences(
+    settings: Settings,
+    built: Built,
+    cache: FeatureCache,
+    records: Sequence[Record],
+    skip: set[int],
+    texts: Texts | None,
+    tell: Callable[[str], None],
+) -> Sentences:
+    """Fits the model's sentence head to the training images, and gives the model its neighbours.
+
+    Args:
+        settings: the run's.
+        built: the model.
+        cache: the images' features.
+        records: the images, in the cache's order.
+        skip: positions of those that can't be read.
+        texts: captions without images, or None.
+        tell: told how well the head fits.
+    """
+    kept = np.array([at for at in range(len(records)) if at not in skip])
+    captions = [caption for at in kept for caption in records[at].captions]
+    vectors = embeddings(built, captions)
+    owner = np.repeat(np.arange(len(kept)), [len(records[at].captions) for at in kept])
+    targets = np.zeros((len(kept), vectors.shape[1]), np.float32)
+    np.add.at(targets, owner, vectors)
+    targets /= np.bincount(owner)[:, None]
+    features = np.stack([_means(cache, kept, view) for view in range(cache.views)], axis=1)
+    fit = sentences.fit(features, targets)
+    built.model.sentence_head.kernel.assign(fit.kernel)
+    built.model.sentence_head.bias.assign(fit.bias)
+    tell(
+        f"sentence head: cosine {fit.cosine:.2f} between what images and their captions mean, "
+        "each image left out in turn"
+    )
+    told = None
+    if texts is not None:
+        alone = embeddings(built, texts.captions)
+        exact = sentences.of_others(alone, texts.images, fit.center)
+        amount = settings.data.text_noise
+
+        def told(positions: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+            return sentences.noisy(exact[positions], amount, rng)
+
+        captions, vectors = captions + texts.captions, np.concatenate([vectors, alone])
+    if settings.model.neighbours:
+        built.model.neighbours = _neighbours(settings, built, captions, vectors - fit.center)
+    whole = np.zeros((len(records), *fit.held_out.shape[1:]), np.float32)
+    whole[kept] = fit.held_out
+    return Sentences(whole, told)
+
+
+def _neighbours(
+    settings: Settings, built: Built, captions: Sequence[str], vectors: np.ndarray
+) -> Neighbours:
+    """A bank of these captions, each once; of too many, some."""
+    rows = np.array(sorted({text: row for row, text in enumerate(normalised(captions))}.values()))
+    if len(rows) > _MOST_NEIGHBOURS:
+        rng = np.random.default_rng(settings.train.seed)
+        rows = np.sort(rng.choice(rows, _MOST_NEIGHBOURS, replace=False))
+    tokens = built.tokenizer.encode([captions[row] for row in rows], settings.decode.max_tokens)
+    return Neighbours(
+        sentences.unit(vectors[rows]),
+        tokens[:, 1:],
+        built.model.decoder.vocabulary,
+        settings.model.neighbours,
+    )
+
+
+def _means(cache: FeatureCache, rows: np.ndarray, view: int) -> np.ndarray:
+    """The mean region of each image in a view: float32 [n, D]."""
+    parts = [
+        cache.rows(rows[part], np.full(len(rows[part]), view)).astype(np.float32).mean(1)
+        for part in batches(len(rows), _BATCH)
+    ]
+    return np.concatenate(parts)

@@ -1,0 +1,103 @@
+"""Captions that are known, and which of them are nearest to what an image would be said to show.
+
+Photographs are described in the same words over and over. The captions whose embeddings are nearest
+to an image's (`SentenceHead`) say which words to expect; Devlin et al. (2015, "Exploring nearest
+neighbor approaches for image captioning") describe images with nothing else.
+
+Legend: M known captions, B batch, K nearest captions, T tokens, S embedding width, V vocabulary.
+"""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from captioner.errors import CaptionerError
+
+# Where a run folder keeps its bank.
+FILE = "neighbours.npz"
+
+# Tokens below it are marks, which say nothing of an image: see `inputs.text.SPECIAL`.
+_FIRST_PIECE = 4
+
+# What keeps a word that no near caption has from being ruled out, and a rare one from being
+# expected after one mention.
+_FLOOR = 0.03
+
+
+class Neighbours(tf.Module):
+    """A bank of captions, to be searched by embedding.
+
+    Args:
+        vectors: float32 [M, S]. Embeddings, of length 1.
+        tokens: int32 [M, T]. Their pieces, padded with 0.
+        vocabulary: int. V.
+        nearest: int. K.
+    """
+
+    def __init__(self, vectors: np.ndarray, tokens: np.ndarray, vocabulary: int, nearest: int):
+        super().__init__(name="neighbours")
+        self.nearest = min(nearest, len(vectors))
+        # As they are stored: half precision orders neighbours as well, in half the space.
+        vectors = vectors.astype(np.float16).astype(np.float32)
+        self._vectors = tf.Variable(vectors, trainable=False, name="vectors")
+        self._tokens = tf.Variable(tokens, trainable=False, name="tokens")
+        shares = _shares(tokens, vocabulary)
+        self._usual = tf.Variable(shares, trainable=False, name="usual")
+        count = len(tokens)
+        rarity = np.log((count + 1) / (shares * count + 1)).astype(np.float32)
+        rarity[:_FIRST_PIECE] = 0
+        self._rarity = tf.Variable(rarity, trainable=False, name="rarity")
+
+    def __call__(self, sentences) -> dict[str, tf.Tensor]:
+        """float32 [B, S] -> what a search goes by (`decoding.consensus`):
+
+        tokens: int32 [B, K, T]. The nearest captions.
+        evidence: float32 [B, V]. Log of how much likelier than usual they make each piece.
+        rarity: float32 [V]. Log of one in how many captions has a piece.
+        """
+        likeness = tf.matmul(sentences, self._vectors, transpose_b=True)
+        tokens = tf.gather(self._tokens, tf.math.top_k(likeness, self.nearest).indices)
+        batch, nearest, length = tf.unstack(tf.shape(tokens))
+        vocabulary = self._usual.shape[0]
+        places = tf.stack([tf.repeat(tf.range(batch * nearest), length), tf.reshape(tokens, [-1])])
+        counts = tf.scatter_nd(
+            tf.transpose(places),
+            tf.ones([batch * nearest * length]),
+            [batch * nearest, vocabulary],
+        )
+        said = tf.reshape(tf.minimum(counts, 1.0), [batch, nearest, vocabulary])
+        evidence = tf.math.log(tf.reduce_mean(said, 1) + _FLOOR) - tf.math.log(self._usual + _FLOOR)
+        evidence *= tf.cast(tf.range(vocabulary) >= _FIRST_PIECE, tf.float32)
+        return {"tokens": tokens, "evidence": evidence, "rarity": self._rarity.value()}
+
+    def save(self, path: Path) -> None:
+        """Writes the bank; `load` reads it."""
+        vectors = self._vectors.numpy().astype(np.float16)
+        with path.open("wb") as file:
+            np.savez(file, vectors=vectors, tokens=self._tokens.numpy())
+
+    @classmethod
+    def load(cls, path: Path, vocabulary: int, nearest: int) -> "Neighbours":
+        """Reads what `save` wrote.
+
+        Raises:
+            CaptionerError: missing, damaged, or of another vocabulary.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as bank:
+                vectors, tokens = bank["vectors"].astype(np.float32), bank["tokens"]
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise CaptionerError(f"{path} is damaged or missing ({error})") from None
+        if tokens.ndim != 2 or len(tokens) != len(vectors) or tokens.max(initial=0) >= vocabulary:
+            raise CaptionerError(f"{path} doesn't belong to this run's vocabulary")
+        return cls(vectors, tokens, vocabulary, nearest)
+
+
+def _shares(tokens: np.ndarray, vocabulary: int) -> np.ndarray:
+    """float32 [V]: the share of captions that have each piece."""
+    counts = np.zeros(vocabulary, np.int64)
+    for row in tokens:
+        counts[np.unique(row)] += 1
+    return (counts / max(1, len(tokens))).astype(np.float32)
