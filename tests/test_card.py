@@ -70,6 +70,12 @@ def test_data_is_counted_by_split(drawn, facts, text):
     assert f"| train | {images['train']} | {facts['data']['captions']['train']} |" in text
 
 
+def test_captions_that_an_export_holds_are_owned_up_to(facts, text):
+    assert "**This folder holds captions**" in text and "the 4 that are nearest" in text
+    settings = facts["settings"] | {"model": facts["settings"]["model"] | {"neighbours": 0}}
+    assert "holds captions" not in card(facts | {"settings": settings})
+
+
 def test_signatures_with_their_sizes(text):
     for expected in (
         f"`captions` string [B, {K}]", f"`tokens` string [B, {K}, {T}]",

@@ -347,9 +347,9 @@ def test_predict_by_a_server_needs_no_tensorflow(server, tiny_run, tmp_path):
     for row, name in zip(rows, ("b.jpg", "c.jpg"), strict=True):
         true = model.caption(tmp_path / name, "un été…", captions=2)
         assert row["image"] == str(tmp_path / name) and row["error"] == true.error
-        assert row["captions"] == [
-            {"text": one.text, "log_prob": one.log_prob} for one in true.captions
-        ]
+        # Other batches round otherwise.
+        near = [(one.text, pytest.approx(one.log_prob, abs=1e-3)) for one in true.captions]
+        assert [(one["text"], one["log_prob"]) for one in row["captions"]] == near
     assert len(list((tmp_path / "maps").iterdir())) == 2
 
 

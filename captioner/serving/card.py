@@ -125,10 +125,16 @@ def _training(facts) -> list[str]:
         if found["left_out"]:
             counted = (f"{count:,} {_text(kind)}" for kind, count in found["left_out"].items())
             parts.append(f"Left out: {'; '.join(counted)}.")
-    if data["text"]:
+    if data["text"] and data["text_epochs"]:
         parts.append(
             f"Before it saw an image, the decoder read the captions of "
             f"{_code(_last_name(data['text']))} {data['text_epochs']} times."
+        )
+    if settings["model"]["neighbours"]:
+        parts.append(
+            "**This folder holds captions** that it was trained on (at most 50,000, as WordPieces): "
+            f"the search asks the {settings['model']['neighbours']} that are nearest to an image "
+            "what to expect. Who is given the folder can read them."
         )
     if facts.get("pretrained"):
         rows = [
