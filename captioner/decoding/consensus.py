@@ -9,12 +9,13 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from captioner.decoding.results import Found, keep
+from captioner.inputs.text import SPECIAL
 
 # Runs of one to so many tokens are compared, as CIDEr does.
 _LONGEST = 4
 
-# Marks are no words: see `inputs.text.SPECIAL`.
-_FIRST_PIECE = 4
+# Tokens below it are marks, and no words.
+_FIRST_PIECE = len(SPECIAL)
 
 
 def expecting(step: Callable, evidence: tf.Tensor, weight: float) -> Callable:

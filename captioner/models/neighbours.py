@@ -14,12 +14,13 @@ import numpy as np
 import tensorflow as tf
 
 from captioner.errors import CaptionerError
+from captioner.inputs.text import SPECIAL
 
 # Where a run folder keeps its bank.
 FILE = "neighbours.npz"
 
-# Tokens below it are marks, which say nothing of an image: see `inputs.text.SPECIAL`.
-_FIRST_PIECE = 4
+# Tokens below it are marks, which say nothing of an image.
+_FIRST_PIECE = len(SPECIAL)
 
 # What keeps a word that no near caption has from being ruled out, and a rare one from being
 # expected after one mention.
