@@ -73,9 +73,9 @@ def test_several_captions_come_with_probabilities(visit, photo, expected):
     card = settled(page)
     expect(card.locator(".text")).to_have_text([one.text for one in expected])
     for line, caption in zip(card.locator(".odds").all_inner_texts(), expected, strict=True):
-        figure, unit = re.fullmatch(r"probability 1 in ([\d.]+) ?(\w*)", line).groups()
+        figure, unit = re.fullmatch(r"probability 1 in ([\d.,]+) ?(\w*)", line).groups()
         scale = {"": 1, "thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12}[unit]
-        assert float(figure) * scale == pytest.approx(np.exp(-caption.log_prob), rel=0.06)
+        assert float(figure.replace(",", "")) * scale == pytest.approx(np.exp(-caption.log_prob), rel=0.06)
 
 
 def test_a_prompt_guides_the_captions_of_all_photos(visit, photo, tmp_path, tiny_run):
