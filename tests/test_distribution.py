@@ -211,6 +211,7 @@ def test_two_workers_equal_one(drawn, tiny_overrides, tmp_path):
     files = {path.name.partition(".")[0] for path in (tmp_path / "two").iterdir()}
     assert files == {
         "config", "vocabulary", "checkpoints", "metrics", "events", "curves", "scores", "export",
+        "neighbours",
     }  # fmt: skip
     assert len(list((tmp_path / "two").glob("events*"))) == 1
     assert [path.name for path in (tmp_path / "two" / "export").iterdir()] == ["1"]
