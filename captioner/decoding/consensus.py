@@ -79,33 +79,32 @@ class _Runs:
     def products(self, other: "_Runs") -> tf.Tensor:
         """[B, N, N']: dot products of the weighted counts."""
         mine, theirs = self._masked(), other._masked()
-        same = None
-        for at in range(self._length):
-            equal = (
-                _shift(self._tokens, at)[:, :, None, :, None]
-                == _shift(other._tokens, at)[:, None, :, None, :]
-            )
-            same = equal if same is None else same & equal
-        # [B, N, N', T, T'] -> [B, N, N']
-        weighed = tf.cast(same, tf.float32) * mine[:, :, None, :, None] * theirs[:, None, :, None]
-        return tf.reduce_sum(weighed, axis=[-2, -1])
+        same = self._alike(self._tokens[:, :, None], other._tokens[:, None])  # [B, N, N', T, T']
+        return _dot(same, mine[:, :, None], theirs[:, None])
 
     def sizes(self) -> tf.Tensor:
         """[B, N]: squared lengths of the weighted counts."""
-        tokens = self._tokens
-        same = None
-        for at in range(self._length):
-            shifted = _shift(tokens, at)
-            equal = shifted[..., :, None] == shifted[..., None, :]
-            same = equal if same is None else same & equal
         mine = self._masked()
-        weighed = tf.cast(same, tf.float32) * mine[..., :, None] * mine[..., None, :]
-        return tf.reduce_sum(weighed, axis=[-2, -1])
+        return _dot(self._alike(self._tokens, self._tokens), mine, mine)
+
+    def _alike(self, mine: tf.Tensor, theirs: tf.Tensor) -> tf.Tensor:
+        """bool [..., T, T']: whether the same n-gram begins at a place of each."""
+        same = tf.constant(True)
+        for at in range(self._length):
+            same &= _shift(mine, at)[..., :, None] == _shift(theirs, at)[..., None, :]
+        return same
 
     def _masked(self) -> tf.Tensor:
         return self.weights * tf.cast(self.there, tf.float32)
 
 
+def _dot(same: tf.Tensor, mine: tf.Tensor, theirs: tf.Tensor) -> tf.Tensor:
+    """[..., T, T'], [..., T], [..., T'] -> [...]: the products of the places that are the same."""
+    weighed = tf.cast(same, tf.float32) * mine[..., :, None] * theirs[..., None, :]
+    return tf.reduce_sum(weighed, axis=[-2, -1])
+
+
 def _shift(values: tf.Tensor, by: int) -> tf.Tensor:
-    """[B, N, T], each place with what stands `by` places on; zeros at the end."""
-    return tf.pad(values[..., by:], [[0, 0], [0, 0], [0, by]]) if by else values
+    """[..., T], each place with what stands `by` places on; zeros at the end."""
+    spare = [[0, 0]] * (len(values.shape) - 1) + [[0, by]]
+    return tf.pad(values[..., by:], spare) if by else values

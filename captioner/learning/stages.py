@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from captioner.config import Settings
+from captioner.errors import CaptionerError
 from captioner.inputs.features import FeatureCache
 from captioner.inputs.files import batches
 from captioner.inputs.pipeline import (
@@ -144,8 +145,16 @@ def learn_sentences(
         skip: positions of those that can't be read.
         texts: captions without images, or None.
         tell: told how well the head fits.
+
+    Raises:
+        CaptionerError: fewer than two images.
     """
     kept = np.array([at for at in range(len(records)) if at not in skip])
+    if len(kept) < 2:
+        raise CaptionerError(
+            "model.sentence_head=true needs two readable training images or more; set it, and "
+            "model.neighbours, to false and 0"
+        )
     captions = [caption for at in kept for caption in records[at].captions]
     vectors = embeddings(built, captions)
     owner = np.repeat(np.arange(len(kept)), [len(records[at].captions) for at in kept])
