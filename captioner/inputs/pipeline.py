@@ -163,7 +163,8 @@ class Batches:
         replicas: Each step is divided among so many.
         prompt_share: Share of captions that are given a drawn prompt.
         prompt_tokenizer: Prompts to encoder inputs, or None for a model without prompts.
-        positions: Whether batches say which images they show: `position` int32 [N].
+        positions: Whether batches say which images they show, `position` int32 [N], and have a
+            number for each to draw by, `draw` int32 [N].
         seed: Of the order, the views and the prompts.
     """
 
@@ -234,6 +235,9 @@ class Batches:
         positions = self.data.image[[group[0] for group in groups]]
         images = self._images(positions, rng)
         prompts = self._draw(captions, rng)
+        if self._positions:
+            columns = {"position": positions, "draw": rng.integers(2**31, size=len(positions))}
+            images |= {name: one.astype(np.int32) for name, one in columns.items()}
         sizes = np.array([len(group) for group in groups])
         ends = np.cumsum([len(part) for part in np.array_split(sizes, self._replicas)])[:-1]
         caption_ends = np.cumsum([0, *sizes])[ends]
@@ -262,8 +266,6 @@ class Batches:
             "image_rows": np.repeat(np.arange(len(positions), dtype=np.int32), sizes),
             "tokens": self.data.tokens[captions],
         }
-        if self._positions:
-            batch["position"] = positions.astype(np.int32)
         if self._tokenize is not None:
             batch["prompt_rows"], given = prompt_rows(prompts)
             inputs = self._tokenize(tf.constant(given, tf.string))
@@ -291,7 +293,7 @@ class Batches:
             "tokens": tf.TensorSpec([None, tokens + 1], tf.int32),
         }
         if self._positions:
-            spec["position"] = tf.TensorSpec([None], tf.int32)
+            spec |= {name: tf.TensorSpec([None], tf.int32) for name in ("position", "draw")}
         if self._prompt_tokenizer is not None:
             spec["prompt_rows"] = tf.TensorSpec([None], tf.int32)
             for name in ("input_word_ids", "input_mask", "input_type_ids"):
