@@ -17,8 +17,8 @@ import tensorflow as tf
 from captioner.config import Decode
 from captioner.decoding.captions import search
 from captioner.errors import CaptionerError
-from captioner.inputs.text import PAD, START, CaptionTokenizer
-from captioner.learning.objectives import Losses
+from captioner.inputs.text import START, CaptionTokenizer
+from captioner.learning.objectives import Losses, forced
 from captioner.metrics.cider import Cider
 from captioner.metrics.tokenizer import tokenize
 
@@ -77,12 +77,10 @@ class SelfCritical:
             "tokens": tf.concat([tf.fill([count, 1], START), tokens[:, :-1]], 1),
             "sentences": sentences,
         }
-        logits, _ = model(inputs, training=training)
-        said = tf.cast(tokens != PAD, tf.float32)
-        nats = -tf.gather(tf.nn.log_softmax(logits), tokens, axis=2, batch_dims=2) * said
-        loss = tf.reduce_sum(nats * tf.reshape(advantages, [-1, 1]))
-        examples = tf.cast(count, tf.float32)
-        return Losses(loss, tf.reduce_sum(said), tf.reduce_sum(nats), examples)
+        _, nats, captions = forced(model, inputs, tokens, training=training)
+        loss = tf.reduce_sum(nats * tf.gather(tf.reshape(advantages, [-1]), captions))
+        said, examples = (tf.cast(tf.shape(one)[0], tf.float32) for one in (nats, tokens))
+        return Losses(loss, said, tf.reduce_sum(nats), examples)
 
     def rewards(self, texts: np.ndarray, positions: np.ndarray) -> np.ndarray:
         """CIDEr-D of candidates, bytes [N, K], of the images at `positions` [N]: float32 [N, K]."""
