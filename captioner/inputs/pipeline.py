@@ -269,7 +269,9 @@ class Batches:
         if self._tokenize is not None:
             batch["prompt_rows"], given = prompt_rows(prompts)
             inputs = self._tokenize(tf.constant(given, tf.string))
-            batch |= {name: one.numpy() for name, one in inputs.items()}
+            # Most prompts are a few words, and the encoder would read the padding as well.
+            longest = inputs["input_mask"].numpy().sum(1).max(initial=1)
+            batch |= {name: one.numpy()[:, :longest] for name, one in inputs.items()}
         return batch
 
     def _draw(self, captions: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -297,7 +299,7 @@ class Batches:
         if self._prompt_tokenizer is not None:
             spec["prompt_rows"] = tf.TensorSpec([None], tf.int32)
             for name in ("input_word_ids", "input_mask", "input_type_ids"):
-                spec[name] = tf.TensorSpec([None, self._prompt_tokenizer.length], tf.int32)
+                spec[name] = tf.TensorSpec([None, None], tf.int32)
         return spec
 
 

@@ -19,8 +19,8 @@ import tensorflow as tf
 
 from captioner.config import Decode
 from captioner.decoding.captions import search
-from captioner.inputs.text import PAD, START, CaptionTokenizer
-from captioner.learning.objectives import Losses
+from captioner.inputs.text import START, CaptionTokenizer
+from captioner.learning.objectives import Losses, forced
 
 Reward = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -79,12 +79,14 @@ class SelfCritical:
             advantages = above_others(rewards)
 
         inputs = tf.concat([tf.fill([tf.shape(rows)[0], 1], START), tokens[:, :-1]], 1)
-        logits, _ = model.decoder(inputs, memory, training=training)
-        said = tf.cast(tokens != PAD, tf.float32)
-        nats = -tf.gather(tf.nn.log_softmax(logits), tokens, axis=2, batch_dims=2) * said
-        loss = tf.reduce_sum(nats * tf.reshape(advantages, [-1, 1]))
-        examples = tf.cast(tf.shape(rows)[0], tf.float32)
-        return Losses(loss, tf.reduce_sum(said), tf.reduce_sum(nats), examples)
+
+        def decoded(lengths):
+            return model.decoder(inputs, memory, lengths=lengths, training=training)[0]
+
+        _, nats, captions = forced(decoded, tokens)
+        loss = tf.reduce_sum(nats * tf.gather(tf.reshape(advantages, [-1]), captions))
+        said, examples = (tf.cast(tf.shape(one)[0], tf.float32) for one in (nats, tokens))
+        return Losses(loss, said, tf.reduce_sum(nats), examples)
 
     def _say(self, model, memory, decode, requests=()):
         """One caption a row: tokens int32 [B, T] and texts string [B]."""
