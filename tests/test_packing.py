@@ -46,8 +46,8 @@ def test_each_token_comes_to_its_memory_and_back(rows):
     owners = np.array(rows)[packing.captions]
     expected = np.where(owners >= 0, tokens[:, 0] + 100 * owners, 0)
     np.testing.assert_array_equal(back[:, 0], expected)
-    longest = max(sum(n for n, row in zip(lengths, rows, strict=True) if row == g) for g in (0, 1, 2))
-    assert grouped.shape == (3, longest, 1)  # and no wider
+    widths = [sum(n for n, row in zip(lengths, rows, strict=True) if row == g) for g in range(3)]
+    assert grouped.shape == (3, max(widths), 1)  # and no wider
 
 
 # The model.
