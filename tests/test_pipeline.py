@@ -68,8 +68,11 @@ def joined(step) -> dict[str, np.ndarray]:
     images = np.cumsum([0, *(len(one.get("image", one["tokens"])) for one in step)])
     prompts = np.cumsum([0, *(len(one.get("input_mask", ())) for one in step)])
     parts = []
+    widest = max(one["input_mask"].shape[1] if "input_mask" in one else 0 for one in step)
     for one, image, prompt in zip(step, images, prompts, strict=False):
         part = one | {"image_rows": one["image_rows"] + np.int32(image)}
+        for name in set(one) & {"input_word_ids", "input_mask", "input_type_ids"}:
+            part[name] = np.pad(one[name], [(0, 0), (0, widest - one[name].shape[1])])
         if "prompt_rows" in one:
             rows = one["prompt_rows"]
             part["prompt_rows"] = np.where(rows < 0, rows, rows + np.int32(prompt))
@@ -230,8 +233,10 @@ def test_rows_point_at_their_captions_prompt(prompt_tokenizer):
             mine = [prompts[n] for n in one["tokens"][:, 1]]
             assert [row >= 0 for row in one["prompt_rows"]] == [bool(prompt) for prompt in mine]
             expected = prompt_tokenizer(tf.constant([p for p in mine if p], tf.string))
+            longest = expected["input_mask"].numpy().sum(1).max()
+            assert longest < prompt_tokenizer.length  # the rest is padding, and left out
             for name, value in expected.items():
-                np.testing.assert_array_equal(one[name], value)
+                np.testing.assert_array_equal(one[name], value[:, :longest])
 
 
 def made_with(prompts) -> Examples:

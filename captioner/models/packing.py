@@ -1,9 +1,10 @@
 """Captions of different lengths without their padding.
 
-A batch of captions is as long as its longest, and about two thirds of what is computed for it would
-be for tokens that aren't there. Packed, the tokens of all captions are the rows of one matrix:
-every caption's first token, longest caption first, then every second token, and so on. A step of a
-recurrence is then a block of rows, and what has no memory is one product for the whole batch.
+A batch of captions is as long as its longest may be, and nearly half of its places (24 for
+captions of 13 tokens on average) have no token. Packed, the tokens of all captions are the rows of
+one matrix: every caption's first token, longest caption first, then every second token, and so on.
+A step of a recurrence is then a block of rows, and what has no memory is one product for the whole
+batch.
 
 Legend: B captions, T tokens, S tokens of all captions together, G memories, W the most tokens that
 look at one memory.
