@@ -120,6 +120,10 @@ class Model(_Section):
     of training and `data.text` (at most 50,000 are kept, and exported with the model); 0 for none.
     Needs sentence_head."""
 
+    copying: bool = False
+    """Whether the words of a prompt have scores of their own on their way into the caption, so that
+    more of them are said. Needs a text encoder; an empty prompt is the same with and without."""
+
     dropout: float = Field(default=0.5, ge=0, lt=1)
     """Dropout on words and before the output layer."""
 
@@ -338,6 +342,8 @@ class Settings(_Section):
             raise ValueError(
                 "model.sentence_head=true needs a text encoder: model.text_encoder is none"
             )
+        if self.model.copying and self.model.text_encoder == "none":
+            raise ValueError("model.copying=true needs a text encoder: model.text_encoder is none")
         if self.model.sentence_head and not self.data.cache_features:
             raise ValueError(
                 "model.sentence_head=true needs data.cache_features=true: it is fitted to features "

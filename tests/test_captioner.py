@@ -21,7 +21,8 @@ PROMPTS = ["red grass", "a dog runs on", "?"]
 
 def make(overrides, *more):
     """A built captioner whose every weight, biases too, is random and of a size that shows."""
-    built = build(config.settings("demo", overrides=[*overrides, *more]), WORDS)
+    overrides = [*overrides, "model.copying=true", *more]
+    built = build(config.settings("demo", overrides=overrides), WORDS)
     rng = np.random.default_rng(1)
     encoder = {id(variable) for variable in built.model.image_encoder.variables}
     for variable in built.model.trainable_variables:
@@ -174,7 +175,8 @@ def test_a_prompt_sees_the_image_of_its_own_caption(model, prompts):
 
 
 def test_a_captioner_without_prompts(tiny_overrides):
-    without = ("model.text_encoder=none", "model.sentence_head=false", "model.neighbours=0")
+    without = ("model.text_encoder=none", "model.sentence_head=false", "model.neighbours=0",
+               "model.copying=false")  # fmt: skip
     model = make(tiny_overrides, *without).model
     found, looked = model({"image": features(), "tokens": INPUTS})
     assert found.shape == (3, 5, V) and looked.shape == (3, 5, R)

@@ -292,10 +292,10 @@ class Batches:
         }
         if self._positions:
             spec["position"] = tf.TensorSpec([None], tf.int32)
-        if self._prompt_tokenizer is not None:
+        if self._tokenize is not None:
             spec["prompt_rows"] = tf.TensorSpec([None], tf.int32)
-            for name in ("input_word_ids", "input_mask", "input_type_ids"):
-                spec[name] = tf.TensorSpec([None, self._prompt_tokenizer.length], tf.int32)
+            given = self._tokenize.get_concrete_function().structured_outputs
+            spec |= {name: tf.TensorSpec(one.shape, one.dtype) for name, one in given.items()}
         return spec
 
 

@@ -8,9 +8,11 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from captioner.inputs.prompt_pieces import COPIED
 from captioner.inputs.text import PAD
+from captioner.inputs.wordpiece import BERT_INPUTS
 
-_PROMPT = ("input_word_ids", "input_mask", "input_type_ids")
+_PROMPT = (*BERT_INPUTS, *COPIED)
 
 
 class Losses(NamedTuple):
@@ -58,7 +60,7 @@ def caption_loss(model, batch, *, smoothing: float = 0.0, training: bool = True)
     inputs = {name: one for name, one in batch.items() if name not in _PROMPT}
     inputs["tokens"] = batch["tokens"][:, :-1]
     if _PROMPT[0] in batch:
-        inputs["prompt"] = {name: batch[name] for name in _PROMPT}
+        inputs["prompt"] = {name: batch[name] for name in _PROMPT if name in batch}
     logits, _ = model(inputs, training=training)
     loss, nats, count = masked_cross_entropy(logits, batch["tokens"][:, 1:], smoothing)
     examples = tf.cast(tf.shape(batch["tokens"])[0], tf.float32)

@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from captioner.models.attention import CrossModalAttention
+from captioner.models.copying import Copying
 from captioner.models.lstm import LSTM
 
 Memory = dict[str, Any]
@@ -35,6 +36,8 @@ class Decoder(keras.layers.Layer):
         dropout: float. Dropout on the words' vectors and before the output.
         word_dropout: float. Share of words that are hidden in training, as `unknown`.
         unknown: int. The token that stands for a hidden word.
+        copying: bool. Whether words of the prompt have scores of their own (`Copying`).
+        end: int. The token that ends a caption. Ignored without copying.
         **kwargs: as every `keras.layers.Layer` takes them.
     """
 
@@ -47,6 +50,8 @@ class Decoder(keras.layers.Layer):
         dropout: float = 0.0,
         word_dropout: float = 0.0,
         unknown: int = 1,
+        copying: bool = False,
+        end: int = 3,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -57,6 +62,7 @@ class Decoder(keras.layers.Layer):
         self.dropout = dropout
         self.word_dropout = word_dropout
         self.unknown = unknown
+        self.end = end
         self._seed = keras.random.SeedGenerator()
         self.words = keras.layers.Embedding(vocabulary, self.word_width, name="words")
         self._start = keras.layers.Dense(4 * units, activation="tanh", name="start")
@@ -66,6 +72,7 @@ class Decoder(keras.layers.Layer):
         self._fusion = LSTM(units, name="fusion")
         self._output = keras.layers.Dense(self.word_width, name="output")
         self._drop = keras.layers.Dropout(dropout)
+        self.copying = Copying(vocabulary, end, name="copying") if copying else None
 
     def build(self, memory_width: int):
         """Args: memory_width: int. Width of regions, prompt and summary."""
@@ -80,6 +87,8 @@ class Decoder(keras.layers.Layer):
         self._bias = self.add_weight(
             shape=(self.vocabulary,), initializer="zeros", name="output_bias"
         )
+        if self.copying is not None:
+            self.copying.build(2 * unit, memory_width, self.word_width)
         self.built = True
 
     def prepare(
@@ -111,16 +120,21 @@ class Decoder(keras.layers.Layer):
         }
 
     def initial(self, memory: Memory) -> State:
-        """The state before the first token, each entry [B, U]."""
+        """The state before the first token, each entry [B, U]; where prompts are copied, its
+        `copied` is a nest of [B, S]."""
         names = ("language_h", "language_c", "fusion_h", "fusion_c")
-        return dict(zip(names, tf.split(self._start(memory["summary"]), 4, axis=-1), strict=True))
+        state = dict(zip(names, tf.split(self._start(memory["summary"]), 4, axis=-1), strict=True))
+        if "copied" in memory:
+            state["copied"] = self.copying.initial(memory["copied"])
+        return state
 
     def call(self, tokens, memory, training=False):
         """Teacher forcing.
 
         Args:
             tokens: int32 [B, T]. What has been said, [START] first.
-            memory: from `prepare`.
+            memory: from `prepare`; with `copied` in it (`Copying.prepare`, for B rows), words of
+                the prompt are scored besides.
 
         Returns:
             (logits, attention): float32 [B, T, V] of the next tokens, and [B, T, R].
@@ -130,18 +144,22 @@ class Decoder(keras.layers.Layer):
         heard = self._language(inputs, state["language_h"], state["language_c"])
         seen, weights = self._look(heard, memory, training)
         fused = self._fusion(seen, state["fusion_h"], state["fusion_c"])
-        return self._logits(fused, seen, training), weights
+        logits = self._logits(fused, seen, training)
+        if "copied" in memory:
+            progress = self.copying.progress(tokens, memory["copied"])
+            logits += self._copied(fused, seen, progress, memory)
+        return logits, weights
 
     def step(self, tokens, state, memory):
         """One token for every beam.
 
         Args:
             tokens: int32 [B, K].
-            state: entries [B, K, U].
+            state: entries [B, K, ...].
             memory: from `prepare`, shared by a row's beams.
 
         Returns:
-            (logits, attention, state): float32 [B, K, V], [B, K, R], entries [B, K, U].
+            (logits, attention, state): float32 [B, K, V], [B, K, R], entries [B, K, ...].
         """
         # The beams stand where teacher forcing has time: attention can't tell the difference.
         inputs = self._inputs(tokens, memory, False)
@@ -150,13 +168,17 @@ class Decoder(keras.layers.Layer):
         )
         seen, weights = self._look(heard, memory, False)
         fused, fusion_c = self._fusion.step(seen, state["fusion_h"], state["fusion_c"])
-        state = {
+        logits = self._logits(fused, seen, False)
+        after = {
             "language_h": heard,
             "language_c": language_c,
             "fusion_h": fused,
             "fusion_c": fusion_c,
         }
-        return self._logits(fused, seen, False), weights, state
+        if "copied" in memory:
+            after["copied"] = self.copying.step(tokens, state["copied"], memory["copied"])
+            logits += self._copied(fused, seen, after["copied"], memory)
+        return logits, weights, after
 
     def _inputs(self, tokens, memory, training):
         if training and self.word_dropout:
@@ -186,6 +208,10 @@ class Decoder(keras.layers.Layer):
         logits = tf.matmul(out, tf.cast(self.words.embeddings, out.dtype), transpose_b=True)
         return tf.cast(logits, tf.float32) + tf.cast(self._bias, tf.float32)
 
+    def _copied(self, fused, seen, progress, memory):
+        out = tf.concat([fused, seen[..., self.units :]], -1)
+        return self.copying(out, progress, memory["copied"])
+
     def get_config(self):
         return {
             **super().get_config(),
@@ -196,4 +222,6 @@ class Decoder(keras.layers.Layer):
             "dropout": self.dropout,
             "word_dropout": self.word_dropout,
             "unknown": self.unknown,
+            "copying": self.copying is not None,
+            "end": self.end,
         }

@@ -1,0 +1,127 @@
+"""Words of the prompt, on their way into the caption.
+
+A decoder that attends to a prompt must learn for every word by itself that it may be asked for.
+Here it learns once that what is asked for belongs into the caption: the prompt's pieces get a score
+of their own on top of their logits, as in pointer networks (Gu et al. 2016, "Incorporating Copying
+Mechanism in Sequence-to-Sequence Learning"; See et al. 2017, "Get To The Point"). It depends on the
+decoder's state, on the word as the prompt has it and the picture shows it, and on whether the
+caption has said it: a question's words, say, are not its answer's.
+
+Legend: B batch, T caption tokens (or beams), Q prompts, P prompt tokens, S pieces of the prompt as
+captions spell them, D prompt width, O output width, W word width, d score width, V vocabulary.
+"""
+
+import keras
+import tensorflow as tf
+
+Pieces = dict[str, tf.Tensor]
+Progress = dict[str, tf.Tensor]
+
+_WIDTH = 32  # d
+
+# The scalars are learned in units of so many nats, to keep up with the matrices.
+_UNIT = 4.0
+
+
+@keras.saving.register_keras_serializable("captioner")
+class Copying(keras.layers.Layer):
+    """Scores for the prompt's pieces, to be added to a decoder's logits.
+
+    A piece that begins a word counts until the caption has said it; one that continues a word
+    counts where the caption has just said the piece before it. The end of the caption loses by
+    every word that has not been said. Without a prompt all of that is exactly zero.
+
+    Args:
+        vocabulary: int. V.
+        end: int. The token that ends a caption.
+        **kwargs: as every `keras.layers.Layer` takes them.
+    """
+
+    def __init__(self, vocabulary: int, end: int, **kwargs):
+        super().__init__(**kwargs)
+        self.vocabulary = vocabulary
+        self.end = end
+        # Half of each for the words, half for the end.
+        self._query = keras.layers.Dense(2 * _WIDTH, name="query")
+        self._key = keras.layers.Dense(2 * _WIDTH, name="key")
+
+    def build(self, output_width: int, prompt_width: int, word_width: int):
+        """Args: int. O, D, W."""
+        self._query.build((None, None, output_width))
+        self._key.build((None, None, prompt_width + word_width))
+        # Of pieces that begin a word, that continue one, that were said, and of the end.
+        self._gains = self.add_weight(shape=(4,), name="gains", initializer="zeros")
+        self._gains.assign([0.5, 1.0, 0.0, 0.0])
+        self.built = True
+
+    def prepare(self, pieces, places, begins, prompt, words) -> Pieces:
+        """What every step needs of the prompts, computed once.
+
+        Args:
+            pieces, places, begins: int32 [Q, S] each, see `PromptTokenizer`.
+            prompt: [Q, P, D].
+            words: [V, W]. The word table.
+
+        Returns:
+            `pieces` int32 [Q, S], 0 where there is nothing to say; `before` int32 [Q, S], the
+            piece that each continues, 0 where it begins a word; `keys` [Q, S, 2d].
+        """
+        before = tf.where(begins > 0, 0, tf.pad(pieces[:, :-1], [[0, 0], [1, 0]]))
+        seen = tf.gather(prompt, places, axis=1, batch_dims=1)
+        spelled = tf.cast(tf.gather(words, pieces), seen.dtype)
+        # A word that the prompt has twice is asked for once.
+        same = (pieces[:, :, None] == pieces[:, None]) & (before[:, :, None] == before[:, None])
+        earlier = tf.linalg.band_part(tf.cast(same, tf.int32), -1, 0)  # (S, those up to it)
+        again = tf.reduce_sum(earlier, axis=-1) > 1
+        return {
+            "pieces": tf.where(again, 0, pieces),
+            "before": before,
+            "keys": self._key(tf.concat([seen, spelled], -1)),
+        }
+
+    def progress(self, tokens: tf.Tensor, copied: Pieces) -> Progress:
+        """For every token of a caption int32 [B, T]: bool [B, T, S], which pieces are said by
+        then (`said`), and which may be the next (`ready`)."""
+        ready = _ready(tokens, copied)
+        now = (tokens[..., None] == copied["pieces"][:, None]) & tf.concat(
+            [tf.zeros_like(ready[:, :1]), ready[:, :-1]], 1
+        )
+        return {"said": tf.cumsum(tf.cast(now, tf.int32), axis=1) > 0, "ready": ready}
+
+    def initial(self, copied: Pieces) -> Progress:
+        """The progress [B, S] of captions without tokens."""
+        nothing = tf.zeros_like(copied["pieces"], tf.bool)
+        return {"said": nothing, "ready": nothing}
+
+    def step(self, tokens: tf.Tensor, progress: Progress, copied: Pieces) -> Progress:
+        """The progress [B, K, S] after one token more for every beam, int32 [B, K]."""
+        now = (tokens[..., None] == copied["pieces"][:, None]) & progress["ready"]
+        return {"said": progress["said"] | now, "ready": _ready(tokens, copied)}
+
+    def call(self, out, progress: Progress, copied: Pieces):
+        """Decoder outputs [B, T, O] and the progress [B, T, S] -> float32 [B, T, V]."""
+        there = (copied["pieces"] > 0)[:, None]  # [B, 1, S]
+        begins = (copied["before"] == 0)[:, None]
+        said, ready = progress["said"], progress["ready"]
+        # (B, T, 2, d) x (B, S, 2, d) -> (2, B, T, S)
+        queries = tf.stack(tf.split(self._query(out), 2, axis=-1))
+        keys = tf.stack(tf.split(copied["keys"], 2, axis=-1))
+        fit = tf.cast(tf.matmul(queries, keys, transpose_b=True), tf.float32) * _WIDTH**-0.5
+        first, later, again, ending = tf.unstack(tf.cast(self._gains, tf.float32) * _UNIT)
+        score = fit[0] + tf.where(begins, first, later)
+        score = tf.where(said, again, score)
+        score = tf.where(there & ready, score, 0.0)
+        missing = tf.where(there & begins & ~said, tf.nn.softplus(fit[1] + ending), 0.0)
+        # (B, T, S + 1) x (B, S + 1, V) -> (B, T, V)
+        score = tf.concat([score, -tf.reduce_sum(missing, -1, keepdims=True)], -1)
+        places = tf.pad(copied["pieces"], [[0, 0], [0, 1]], constant_values=self.end)
+        return tf.matmul(score, tf.one_hot(places, self.vocabulary))
+
+    def get_config(self):
+        return {**super().get_config(), "vocabulary": self.vocabulary, "end": self.end}
+
+
+def _ready(tokens: tf.Tensor, copied: Pieces) -> tf.Tensor:
+    """bool [B, T, S]: the pieces that may follow each token [B, T]."""
+    before = copied["before"][:, None]
+    return (before == 0) | (tokens[..., None] == before)
