@@ -20,6 +20,7 @@ BERT = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "dog", "t", "-", "shirt", "fire
         "cat", "?"]  # fmt: skip
 V = len(CAPTIONS)
 D, O, W = 6, 8, 5
+CONTINUING = [at for at, piece in enumerate(CAPTIONS) if piece.startswith("##")]
 ID = {piece: at for at, piece in enumerate(CAPTIONS)}
 
 
@@ -31,7 +32,7 @@ def tokenizer() -> PromptTokenizer:
 @pytest.fixture(scope="module")
 def copying() -> Copying:
     """Its scores are those that it starts with, whatever the state."""
-    layer = Copying(V, END)
+    layer = Copying(V, CONTINUING, END)
     layer.build(O, D, W)
     layer._key.kernel.assign(tf.zeros_like(layer._key.kernel))
     return layer
@@ -56,14 +57,13 @@ def raised(found) -> set[str]:
 
 
 def test_a_prompt_is_spelled_as_captions_are(tokenizer):
-    given = tokenizer(tf.constant(["Dog, a T-shirt on dogs", "fireman cat?", "", "☃ on cow"]))
+    given = tokenizer(tf.constant(["Dog, a T-shirt on dogs", "fireman cat", "", "☃ on cow"]))
     pieces = [[CAPTIONS[at] for at in row if at] for row in given["prompt_pieces"].numpy()]
     assert pieces == [["dog", "t-shirt"], ["fire", "##man", "cat"], [], []]
     places = given["prompt_places"].numpy().tolist()
     # [CLS] dog , a t - shirt [SEP]: the rest is cut, here and there.
     assert places[0][:2] == [1, 4]
     assert places[1][:3] == [1, 1, 3]
-    assert given["prompt_begins"].numpy()[1, :3].tolist() == [1, 0, 1]
 
 
 def test_what_the_encoder_does_not_read_is_not_copied(tokenizer):
@@ -100,8 +100,20 @@ def test_a_piece_that_continues_a_word_follows_its_beginning(copying, tokenizer)
     memory = copied(copying, tokenizer, "fireman")
     assert raised(scores(copying, memory)) == {"fire"}
     assert raised(scores(copying, memory, "a", "fire")) == {"##man"}
-    assert raised(scores(copying, memory, "fire", "on")) == set()
+    assert raised(scores(copying, memory, "fire", "##man")) == set()
     assert raised(scores(copying, memory, "dog", "##man")) == {"fire"}  # that was another word
+
+
+def test_a_word_that_is_whole_is_not_made_another(copying, tokenizer):
+    memory = copied(copying, tokenizer, "fireman dog")
+    for said, lowered in ((("dog",), True), (("fire", "##man"), True), (("fire",), False)):
+        assert (scores(copying, memory, *said)[ID["##s"]] < 0) == lowered
+    assert scores(copying, memory, "dog", "on")[ID["##s"]] == 0
+
+
+def test_questions_are_not_copied(tokenizer):
+    given = tokenizer(tf.constant(["a dog on fire? ", "dog? fire"]))["prompt_pieces"].numpy()
+    assert not given[0].any() and given[1].any()
 
 
 def test_a_word_that_is_asked_for_twice_counts_once(copying, tokenizer):
@@ -126,7 +138,7 @@ def test_steps_know_what_teacher_forcing_knows(copying, tokenizer):
     progress = {name: one[:, None] for name, one in copying.initial(memory).items()}
     for t in range(12):
         progress = copying.step(tf.constant(tokens[:, t : t + 1], tf.int32), progress, memory)
-        for name in ("said", "ready"):
+        for name in ("said", "ready", "whole"):
             np.testing.assert_array_equal(progress[name][:, 0], whole[name][:, t])
     assert whole["said"].numpy()[0].any()
 
@@ -146,4 +158,4 @@ def test_copying_needs_a_text_encoder():
 
 def test_the_layer_says_how_to_make_it(copying):
     again = Copying.from_config(copying.get_config())
-    assert (again.vocabulary, again.end) == (V, END)
+    assert (again.vocabulary, again.continuing, again.end) == (V, CONTINUING, END)

@@ -12,7 +12,7 @@ from captioner.inputs.text import PAD, UNK, CaptionTokenizer, normalise
 from captioner.inputs.wordpiece import BertTokenizer, clean
 
 # What a copying decoder is given of a prompt, beside the text encoder's inputs.
-COPIED = ("prompt_pieces", "prompt_places", "prompt_begins")
+COPIED = ("prompt_pieces", "prompt_places")
 
 # Characters; neither vocabulary spells a word half as long.
 _LONGEST = 256
@@ -40,18 +40,18 @@ class PromptTokenizer(BertTokenizer):
     ):
         super().__init__(vocabulary, lower_case, length)
         self._captions = captions
-        self._begins = [not piece.startswith("##") for piece in captions.vocabulary]
 
     def __call__(self, texts: tf.Tensor) -> dict[str, tf.Tensor]:
         """string [B] -> the entries of `BertTokenizer`, and int32 [B, length] each:
 
         prompt_pieces: the captions' pieces of the content words, in order, padded with 0; a word
-            that can't be spelled is left out, and so is all that the text encoder doesn't read.
+            that can't be spelled is left out, and so is all that the text encoder doesn't read. A
+            question has none: its words are not its answer's.
         prompt_places: where in `input_word_ids` the word of each piece begins.
-        prompt_begins: 1 where a piece begins a word, else 0.
         """
         # Captions split texts at blanks first, and so does the encoder: word by word they agree.
-        words = tf.strings.split(clean(texts))[:, : self.length]
+        lines = clean(texts)
+        words = tf.strings.split(lines)[:, : self.length]
         # A hostile prompt may be one word that falls into thousands.
         words = words.with_values(tf.strings.substr(words.values, 0, _LONGEST, "UTF8_CHAR"))
         read = self.words(words.values)  # ragged [W, (BERT's words)]
@@ -61,20 +61,17 @@ class PromptTokenizer(BertTokenizer):
         places = tf.RaggedTensor.from_tensor(places, lengths=words.row_lengths()).values
         known = ~tf.strings.regex_full_match(normalise(words.values), _STOP_WORD)
         known &= places < self.length - 1
+        asks = tf.strings.regex_full_match(lines, r".*\?")
+        known &= ~tf.repeat(asks, words.row_lengths())
 
         pieces = self._captions.tokens(words.values)  # ragged [W, (captions' pieces)]
         places, known = (tf.repeat(one, pieces.row_lengths()) for one in (places, known))
         pieces = words.with_values(pieces).merge_dims(1, 2)
         known &= pieces.values != UNK
-        columns = (
-            pieces.values,
-            places,
-            tf.cast(tf.gather(tf.constant(self._begins), pieces.values), tf.int32),
-        )
         columns = {
             name: tf.ragged.boolean_mask(
                 pieces.with_values(column), pieces.with_values(known)
             ).to_tensor(PAD, shape=[None, self.length])
-            for name, column in zip(COPIED, columns, strict=True)
+            for name, column in zip(COPIED, (pieces.values, places), strict=True)
         }
         return super().__call__(texts) | columns

@@ -78,7 +78,7 @@ def build(settings: Settings, vocabulary: Sequence[str], load: bool = True) -> B
             dropout=settings.model.dropout,
             word_dropout=settings.model.word_dropout,
             unknown=UNK,
-            copying=settings.model.copying,
+            continuing=_continuing(vocabulary) if settings.model.copying else None,
             end=END,
             name="decoder",
         )
@@ -102,6 +102,11 @@ def build(settings: Settings, vocabulary: Sequence[str], load: bool = True) -> B
     finally:
         keras.config.set_dtype_policy("float32")
     return Built(model, tokenizer, prompts)
+
+
+def _continuing(vocabulary: Sequence[str]) -> list[int]:
+    """The tokens that continue a word."""
+    return [token for token, piece in enumerate(vocabulary) if piece.startswith("##")]
 
 
 def load_bert_vocabulary(path: Path) -> list[str]:

@@ -134,9 +134,8 @@ class Captioner(keras.Model):
             memory["copied"] = {name: _take(one, prompt_rows) for name, one in copied.items()}
         if self.neighbours is not None and sentences is not None and not training:
             about = tf.gather(tf.cast(sentences, tf.float32), rows)
-            if prompts is not None:
-                import os
-                about += float(os.environ.get("NW", "0")) * _take(meant, prompt_rows)
+            if self.decoder.copying is not None and prompts is not None:
+                about += _take(meant, prompt_rows)  # near to what the prompt says, as well
             memory["near"] = self.neighbours(about)
         if image_rows is not None:
             memory["image"] = tuple(tf.gather(one, rows) for one in memory["image"])
@@ -160,7 +159,8 @@ class Captioner(keras.Model):
         return self.feature_dropout(self.region_norm(projected), training=training)
 
     def _prompts(self, prompts, prompt_rows, regions, regions_mask, rows, training):
-        """Grounded prompts [Q, P, U], their mask [Q, P], and pooled [Q, U]."""
+        """Grounded prompts [Q, P, U], their mask [Q, P], pooled [Q, U], and what they mean, as
+        sentences are embedded [Q, S]."""
         sequence, pooled = self.text_encoder(prompts, training=training)
         meant = mean_embedding(sequence, prompts["input_mask"])
         sequence, pooled = (tf.cast(one, self.compute_dtype) for one in (sequence, pooled))

@@ -4,6 +4,7 @@ Legend: B batch, T caption tokens, K beams, R regions, P prompt tokens, U units,
 V vocabulary.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -36,8 +37,9 @@ class Decoder(keras.layers.Layer):
         dropout: float. Dropout on the words' vectors and before the output.
         word_dropout: float. Share of words that are hidden in training, as `unknown`.
         unknown: int. The token that stands for a hidden word.
-        copying: bool. Whether words of the prompt have scores of their own (`Copying`).
-        end: int. The token that ends a caption. Ignored without copying.
+        continuing: sequence of int or None. The tokens that continue a word, for words of the
+            prompt to have scores of their own (`Copying`); None for a decoder without.
+        end: int. The token that ends a caption. Ignored without `continuing`.
         **kwargs: as every `keras.layers.Layer` takes them.
     """
 
@@ -50,7 +52,7 @@ class Decoder(keras.layers.Layer):
         dropout: float = 0.0,
         word_dropout: float = 0.0,
         unknown: int = 1,
-        copying: bool = False,
+        continuing: Sequence[int] | None = None,
         end: int = 3,
         **kwargs,
     ):
@@ -72,7 +74,9 @@ class Decoder(keras.layers.Layer):
         self._fusion = LSTM(units, name="fusion")
         self._output = keras.layers.Dense(self.word_width, name="output")
         self._drop = keras.layers.Dropout(dropout)
-        self.copying = Copying(vocabulary, end, name="copying") if copying else None
+        self.copying = None
+        if continuing is not None:
+            self.copying = Copying(vocabulary, continuing, end, name="copying")
 
     def build(self, memory_width: int):
         """Args: memory_width: int. Width of regions, prompt and summary."""
@@ -222,6 +226,6 @@ class Decoder(keras.layers.Layer):
             "dropout": self.dropout,
             "word_dropout": self.word_dropout,
             "unknown": self.unknown,
-            "copying": self.copying is not None,
+            "continuing": None if self.copying is None else self.copying.continuing,
             "end": self.end,
         }
