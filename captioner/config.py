@@ -158,12 +158,19 @@ class Train(_Section):
     """The encoders' rate as a share of learning_rate. Ignored while they are frozen."""
 
     reward_epochs: int = Field(default=0, ge=0)
-    """Passes over the training images after that, in which the captions that the search finds are
-    pushed by their CIDEr-D (self-critical training). A pass over 700 photographs costs about as
-    much as one of `epochs`; there it brought no more than differences between runs (0.433 to 0.436
-    and 0.439 to 0.454 CIDEr after four passes, on 100 photographs)."""
+    """Passes over the training images after that, in which captions that the model draws are
+    pushed by what they score (self-critical training)."""
 
-    reward_rate: float = Field(default=0.05, gt=0)
+    reward_samples: int = Field(default=5, ge=2, le=100)
+    """Captions that are drawn of an image at a time."""
+
+    reward_baseline: Literal["others", "greedy"] = "others"
+    """What a draw's score is compared with: the image's other draws, or the greedy caption."""
+
+    reward_bleu: float = Field(default=0.0, ge=0)
+    """Weight of a caption's BLEU-4 in its score, beside CIDEr-D with a weight of 1."""
+
+    reward_rate: float = Field(default=0.25, gt=0)
     """The rate of those passes as a share of learning_rate."""
 
     warmup: float = Field(default=0.05, ge=0, lt=1)

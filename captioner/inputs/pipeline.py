@@ -19,8 +19,9 @@ from captioner.errors import CaptionerError
 from captioner.inputs import prompts as drawing
 from captioner.inputs.augment import augment, mentions_side
 from captioner.inputs.features import FeatureCache, decode_files
+from captioner.inputs.prompt_pieces import COPIED
 from captioner.inputs.records import Record
-from captioner.inputs.text import CaptionTokenizer, normalised
+from captioner.inputs.text import PAD, CaptionTokenizer, normalised
 from captioner.inputs.wordpiece import BertTokenizer
 
 Batch = dict[str, np.ndarray]
@@ -163,7 +164,8 @@ class Batches:
         replicas: Each step is divided among so many.
         prompt_share: Share of captions that are given a drawn prompt.
         prompt_tokenizer: Prompts to encoder inputs, or None for a model without prompts.
-        positions: Whether batches say which images they show: `position` int32 [N].
+        positions: Whether batches say which images they show, `position` int32 [N], and have a
+            number for each to draw by, `draw` int32 [N].
         seed: Of the order, the views and the prompts.
     """
 
@@ -234,6 +236,9 @@ class Batches:
         positions = self.data.image[[group[0] for group in groups]]
         images = self._images(positions, rng)
         prompts = self._draw(captions, rng)
+        if self._positions:
+            columns = {"position": positions, "draw": rng.integers(2**31, size=len(positions))}
+            images |= {name: one.astype(np.int32) for name, one in columns.items()}
         sizes = np.array([len(group) for group in groups])
         ends = np.cumsum([len(part) for part in np.array_split(sizes, self._replicas)])[:-1]
         caption_ends = np.cumsum([0, *sizes])[ends]
@@ -262,12 +267,16 @@ class Batches:
             "image_rows": np.repeat(np.arange(len(positions), dtype=np.int32), sizes),
             "tokens": self.data.tokens[captions],
         }
-        if self._positions:
-            batch["position"] = positions.astype(np.int32)
         if self._tokenize is not None:
             batch["prompt_rows"], given = prompt_rows(prompts)
             inputs = self._tokenize(tf.constant(given, tf.string))
-            batch |= {name: one.numpy() for name, one in inputs.items()}
+            # Most prompts are a few words, and the encoder would read the padding as well.
+            inputs = {name: one.numpy() for name, one in inputs.items()}
+            longest = {name: inputs["input_mask"].sum(1).max(initial=1) for name in inputs}
+            if COPIED[0] in inputs:
+                pieces = (inputs[COPIED[0]] != PAD).sum(1).max(initial=1)
+                longest |= dict.fromkeys(COPIED, pieces)
+            batch |= {name: one[:, : longest[name]] for name, one in inputs.items()}
         return batch
 
     def _draw(self, captions: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -291,11 +300,11 @@ class Batches:
             "tokens": tf.TensorSpec([None, tokens + 1], tf.int32),
         }
         if self._positions:
-            spec["position"] = tf.TensorSpec([None], tf.int32)
+            spec |= {name: tf.TensorSpec([None], tf.int32) for name in ("position", "draw")}
         if self._tokenize is not None:
             spec["prompt_rows"] = tf.TensorSpec([None], tf.int32)
-            given = self._tokenize.get_concrete_function().structured_outputs
-            spec |= {name: tf.TensorSpec(one.shape, one.dtype) for name, one in given.items()}
+            for name in self._tokenize.get_concrete_function().structured_outputs:
+                spec[name] = tf.TensorSpec([None, None], tf.int32)
         return spec
 
 

@@ -1,101 +1,107 @@
-"""Self-critical training: the captions that the search finds are pushed by what they score.
+"""Self-critical training: captions that the model draws are pushed by what they score.
 
-Rennie et al. (2017), https://arxiv.org/abs/1612.00563, with the candidates and baseline of
-Cornia et al. (2020), https://arxiv.org/abs/1912.08226, section 3.3: the candidates are the K beams
-of the search that also serves, and the baseline of each is what the others score on average. Beams
-of a model that was trained with smoothing are far better captions than samples of it, so that what
-is learned is to rank good captions, not to avoid bad ones.
+Rennie et al. (2017), https://arxiv.org/abs/1612.00563: captions are drawn as the model says them,
+and those that score better than a baseline are made more probable, the others less. The baseline
+is what the image's other draws score on average (Luo, 2020, https://arxiv.org/abs/2003.09971), or,
+as first published, the greedy caption.
 
-Legend: N images, K candidates, T tokens, V vocabulary.
+What is drawn from has training's dropout. Without it the model says nearly what it learned by
+heart of a few hundred photographs, and there is nothing to learn from; with it, it sees every
+training image about as badly as one that it has never seen.
+
+Legend: N images, K draws, T tokens, V vocabulary.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
 from captioner.config import Decode
 from captioner.decoding.captions import search
-from captioner.errors import CaptionerError
-from captioner.inputs.text import PAD, START, CaptionTokenizer
-from captioner.learning.objectives import Losses
-from captioner.metrics.cider import Cider
-from captioner.metrics.tokenizer import tokenize
+from captioner.inputs.text import START, CaptionTokenizer
+from captioner.learning.objectives import Losses, forced
+
+Reward = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 class SelfCritical:
     """An objective for batches that say which images they show (`Batches(positions=True)`).
 
-    The reward is CIDEr-D against an image's own captions, with the document frequencies of all the
-    training captions. A batch's own captions are not used otherwise.
+    A batch's own captions are not used, but through the reward.
 
     Args:
         tokenizer: of the captions.
-        references: the training images' captions, by position.
-        decode: the search; `beams` are the candidates of an image, at least two.
+        reward: function (texts, bytes [N, K]; positions int32 [N]) -> float32 [N, K].
+        samples: int. K.
+        baseline: str. "others" or "greedy".
+        max_tokens: int. T.
 
     Raises:
-        CaptionerError: one beam, which leaves nothing to compare a caption with.
+        ValueError: a single draw, which leaves no others to compare it with.
     """
 
     def __init__(
-        self, tokenizer: CaptionTokenizer, references: Sequence[Sequence[str]], decode: Decode
+        self,
+        tokenizer: CaptionTokenizer,
+        reward: Reward,
+        samples: int = 5,
+        baseline: str = "others",
+        max_tokens: int = 24,
     ):
-        if decode.beams < 2:
-            raise CaptionerError(
-                "train.reward_epochs compares an image's candidates with each other: set "
-                "decode.beams to 2 or more"
-            )
-        if decode.search != "beam":
-            raise CaptionerError("train.reward_epochs compares beams: set decode.search=beam")
+        if baseline == "others" and samples < 2:
+            raise ValueError("a draw is compared with the others: draw two or more")
+        self.reward = reward
         self._tokenizer = tokenizer
-        self._decode = decode
-        self._cider = Cider(
-            {str(at): [tokenize(text) for text in texts] for at, texts in enumerate(references)}
-        )
+        self._samples = samples
+        self._baseline = baseline
+        # As the model says them: no rule, no evidence, no score but its own.
+        plain = {"max_tokens": max_tokens, "beams": 1, "no_repeat": 0, "length_penalty": 0.0}
+        plain |= {"evidence": 0.0, "consensus": 0.0}
+        self._draw = Decode(search="sample", **plain)
+        self._greedy = Decode(**plain)
 
     def __call__(self, model, batch, *, smoothing: float = 0.0, training: bool = True) -> Losses:
-        """REINFORCE over the candidates; `nats` is their cross-entropy. Smoothing isn't used."""
-        images = batch["image"]
-        # The search sees no dropout, as in serving; what is learned from does.
-        sentences = batch.get("sentences")
-        memory = model.encode(images, sentences=sentences)
-        memory.pop("near", None)  # the images' own captions would be among them
-        found = search(model, memory, self._decode, tokenizer=self._tokenizer)
-        texts = self._tokenizer.decode(found.tokens)
-        rewards = tf.numpy_function(
-            self.rewards, [texts, batch["position"]], tf.float32, stateful=False
-        )
-        advantages = tf.stop_gradient(advantage(tf.ensure_shape(rewards, texts.shape)))
+        """REINFORCE; `nats` is the draws' cross-entropy. Smoothing isn't used."""
+        position, draw = batch["position"], batch["draw"]
+        rows = tf.repeat(tf.range(tf.shape(position)[0]), self._samples)
+        given = {"sentences": batch.get("sentences")}
+        memory = model.encode(batch["image"], image_rows=rows, training=training, **given)
+        number = tf.math.floormod(tf.range(tf.shape(rows)[0]), self._samples)
+        requests = [tf.strings.as_string(one) for one in (tf.gather(draw, rows), number)]
+        tokens, texts = self._say(model, memory, self._draw, requests)
+        rewards = self._rewards(tf.reshape(texts, [-1, self._samples]), position)
+        if self._baseline == "greedy":
+            # As it would be served: without dropout.
+            _, texts = self._say(model, model.encode(batch["image"], **given), self._greedy)
+            advantages = rewards - self._rewards(texts[:, None], position)
+        else:
+            advantages = above_others(rewards)
 
-        beams = self._decode.beams
-        tokens = tf.reshape(found.tokens, [-1, self._decode.max_tokens])
-        count = tf.shape(tokens)[0]
-        inputs = {
-            "image": images,
-            "image_rows": tf.repeat(tf.range(tf.shape(images)[0]), beams),
-            "tokens": tf.concat([tf.fill([count, 1], START), tokens[:, :-1]], 1),
-            "sentences": sentences,
-        }
-        logits, _ = model(inputs, training=training)
-        said = tf.cast(tokens != PAD, tf.float32)
-        nats = -tf.gather(tf.nn.log_softmax(logits), tokens, axis=2, batch_dims=2) * said
-        loss = tf.reduce_sum(nats * tf.reshape(advantages, [-1, 1]))
-        examples = tf.cast(count, tf.float32)
-        return Losses(loss, tf.reduce_sum(said), tf.reduce_sum(nats), examples)
+        inputs = tf.concat([tf.fill([tf.shape(rows)[0], 1], START), tokens[:, :-1]], 1)
 
-    def rewards(self, texts: np.ndarray, positions: np.ndarray) -> np.ndarray:
-        """CIDEr-D of candidates, bytes [N, K], of the images at `positions` [N]: float32 [N, K]."""
-        pairs = (
-            (str(position), text.decode("utf-8", "replace").split())
-            for position, row in zip(positions, texts, strict=True)
-            for text in row
-        )
-        return self._cider.score(pairs).astype(np.float32).reshape(texts.shape)
+        def decoded(lengths):
+            return model.decoder(inputs, memory, lengths=lengths, training=training)[0]
+
+        _, nats, captions = forced(decoded, tokens)
+        loss = tf.reduce_sum(nats * tf.gather(tf.reshape(advantages, [-1]), captions))
+        said, examples = (tf.cast(tf.shape(one)[0], tf.float32) for one in (nats, tokens))
+        return Losses(loss, said, tf.reduce_sum(nats), examples)
+
+    def _say(self, model, memory, decode, requests=()):
+        """One caption a row: tokens int32 [B, T] and texts string [B]."""
+        memory = {name: one for name, one in memory.items() if name != "near"}
+        found = search(model, memory, decode, tokenizer=self._tokenizer, requests=requests)
+        tokens = tf.stop_gradient(tf.squeeze(found.tokens, 1))
+        return tokens, self._tokenizer.decode(tokens)
+
+    def _rewards(self, texts, positions):
+        rewards = tf.numpy_function(self.reward, [texts, positions], tf.float32, stateful=False)
+        return tf.stop_gradient(tf.ensure_shape(rewards, texts.shape))
 
 
-def advantage(rewards: tf.Tensor) -> tf.Tensor:
-    """How much each candidate's reward [N, K] exceeds the mean of the others'."""
+def above_others(rewards: tf.Tensor) -> tf.Tensor:
+    """By how much each draw's reward [N, K] exceeds the mean of the others'."""
     others = tf.cast(tf.shape(rewards)[1] - 1, rewards.dtype)
     mean = (tf.reduce_sum(rewards, 1, keepdims=True) - rewards) / others
     return rewards - mean

@@ -23,6 +23,7 @@ from captioner.inputs.text import normalised
 from captioner.inputs.texts import Texts
 from captioner.learning import sentences
 from captioner.learning.loop import Stage
+from captioner.learning.rewards import Reward
 from captioner.learning.self_critical import SelfCritical
 from captioner.models.build import Built
 from captioner.models.neighbours import Neighbours
@@ -47,7 +48,7 @@ def make_stages(
     replicas: int,
 ) -> list[Stage]:
     """First the captions without images, if there are any, then those with, then, if wanted, the
-    captions that the model itself finds.
+    captions that the model itself draws.
 
     Args:
         settings: the run's.
@@ -80,7 +81,11 @@ def make_stages(
     if settings.train.reward_epochs:
         made = Batches(train_data, images, positions=True, **several, **options)
         objective = SelfCritical(
-            built.tokenizer, [record.captions for record in records], settings.decode
+            built.tokenizer,
+            Reward([record.captions for record in records], settings.train.reward_bleu),
+            settings.train.reward_samples,
+            settings.train.reward_baseline,
+            settings.decode.max_tokens,
         )
         stages.append(
             Stage(

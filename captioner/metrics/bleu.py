@@ -56,16 +56,18 @@ class Bleu:
             float64 [N, 10]: n-grams matched and n-grams written for the four orders, the caption's
             length and the closest reference's, in words.
         """
-        counts = np.zeros([len(captions), COUNTS])
-        for image, words in enumerate(captions):
-            most = self._most[image]
-            for ngram, count in ngrams(words).items():
-                counts[image, len(ngram) - 1] += min(count, most.get(ngram, 0))
-            lengths = [max(len(words) - n, 0) for n in range(ORDERS)]
-            closest = min(
-                self._lengths[image], key=lambda length: (abs(length - len(words)), length)
-            )
-            counts[image, ORDERS:] = *lengths, len(words), closest
+        counts = [self.count(image, words) for image, words in enumerate(captions)]
+        return np.array(counts).reshape(-1, COUNTS)
+
+    def count(self, image: int, words: Sequence[str]) -> np.ndarray:
+        """The counts of one caption: float64 [10]."""
+        counts = np.zeros(COUNTS)
+        most = self._most[image]
+        for ngram, count in ngrams(words).items():
+            counts[len(ngram) - 1] += min(count, most.get(ngram, 0))
+        lengths = [max(len(words) - n, 0) for n in range(ORDERS)]
+        closest = min(self._lengths[image], key=lambda length: (abs(length - len(words)), length))
+        counts[ORDERS:] = *lengths, len(words), closest
         return counts
 
 
@@ -81,3 +83,13 @@ def bleu(counts: np.ndarray) -> np.ndarray:
     ratio = (length + _TINY) / (closest + _SMALL)
     penalty = np.exp(np.minimum(1 - 1 / ratio, 0))
     return means * penalty[..., None]
+
+
+def smoothed(counts: np.ndarray) -> np.ndarray:
+    """BLEU-4 of single captions, [...] from [..., 10], which is above 0 without a shared run of four:
+    one is added to the n-grams matched and written from two words on (Lin and Och, 2004, "ORANGE").
+    """
+    more = np.array(counts)
+    for first in (1, ORDERS + 1):
+        more[..., first : first + ORDERS - 1] += 1
+    return bleu(more)[..., -1]

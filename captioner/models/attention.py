@@ -76,7 +76,7 @@ class CrossModalAttention(keras.layers.Layer):
             [shape[0], shape[1], 2, self.heads, self.units // self.heads],
         )
         both = tf.transpose(both, [2, 0, 3, 1, 4])  # (2, B, H, M, d)
-        return both[0], both[1]
+        return tuple(tf.unstack(both))  # indexed, each would cost a gradient of both's size
 
     def attend(self, query, projected, mask=None, training=False):
         """The call, with the memory's `project`ion in hand."""

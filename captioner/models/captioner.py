@@ -1,7 +1,8 @@
 """The model: encoders, cross-modal attention and a decoder.
 
 Legend: N images, B captions, R regions, D encoder width, Q prompts that aren't empty, P prompt
-tokens, T caption tokens, K beams, U units, V vocabulary, S sentence embedding's width.
+tokens, T caption tokens, K beams, U units, V vocabulary, E sentence embedding's width,
+S tokens of all captions together.
 """
 
 import keras
@@ -88,6 +89,7 @@ class Captioner(keras.Model):
         image_rows=None,
         prompt_rows=None,
         sentences=None,
+        spread=True,
         training=False,
     ) -> Memory:
         """Encodes images and prompts for the decoder.
@@ -101,8 +103,11 @@ class Captioner(keras.Model):
                 Needed without images, where N = B too.
             prompt_rows: int32 [B]. Which prompt, -1 for the empty one; a prompt belongs to one
                 caption. None: Q = B, in order.
-            sentences: float [N, S]. Embeddings to hear instead of the sentence head's own: those
+            sentences: float [N, E]. Embeddings to hear instead of the sentence head's own: those
                 that training fitted without the image, or of captions without images.
+            spread: bool. Whether each caption has its image's and its prompt's keys and values to
+                itself, as `step` needs them. Otherwise `image_rows` and `prompt_rows` in the memory
+                say whose they are, which is enough for the decoder's `call`.
         """
         regions, regions_mask, summary, features = self._look(images, image_rows, training)
         if self.sentence_head is not None and (sentences is not None or features is not None):
@@ -125,13 +130,18 @@ class Captioner(keras.Model):
             summary += _take(pooled, prompt_rows)
 
         memory = self.decoder.prepare(summary, regions, prompt, prompt_mask, regions_mask)
-        # Keys and values were made once per image and prompt; captions share an image's.
-        memory["prompt"] = tuple(_take(one, prompt_rows) for one in memory["prompt"])
-        memory["prompt_mask"] = _take(prompt_mask, prompt_rows)
         if self.decoder.copying is not None and prompts is not None:
             words = self.decoder.words.embeddings
-            copied = self.decoder.copying.prepare(*(prompts[one] for one in COPIED), prompt, words)
-            memory["copied"] = {name: _take(one, prompt_rows) for name, one in copied.items()}
+            pieces = (prompts[name] for name in COPIED)
+            memory["copied"] = self.decoder.copying.prepare(*pieces, prompt, words)
+        # Keys and values were made once per image and prompt; captions share an image's.
+        if not spread:
+            return memory | {"image_rows": rows, "prompt_rows": prompt_rows}
+        memory["prompt"] = tuple(_take(one, prompt_rows) for one in memory["prompt"])
+        memory["prompt_mask"] = _take(prompt_mask, prompt_rows)
+        if "copied" in memory:
+            copied = memory["copied"].items()
+            memory["copied"] = {name: _take(one, prompt_rows) for name, one in copied}
         if self.neighbours is not None and sentences is not None and not training:
             about = tf.gather(tf.cast(sentences, tf.float32), rows)
             if self.decoder.copying is not None and prompts is not None:
@@ -180,16 +190,22 @@ class Captioner(keras.Model):
 
     def call(self, inputs, training=False):
         """Teacher forcing: {tokens} and, if wanted, {image, prompt, image_rows, prompt_rows,
-        sentences} as `encode` has them -> (logits [B, T, V], attention [B, T, R])."""
+        sentences} as `encode` has them -> (logits [B, T, V], attention [B, T, R]).
+
+        With {lengths}, int32 [B], too, only the tokens that each caption has, and no padding:
+        (logits [S, V], attention [S, R]), one caption after the other."""
         memory = self.encode(
             inputs.get("image"),
             inputs.get("prompt"),
             image_rows=inputs.get("image_rows"),
             prompt_rows=inputs.get("prompt_rows"),
             sentences=inputs.get("sentences"),
+            spread=False,
             training=training,
         )
-        return self.decoder(inputs["tokens"], memory, training=training)
+        return self.decoder(
+            inputs["tokens"], memory, lengths=inputs.get("lengths"), training=training
+        )
 
     def initial(self, memory: Memory, beams: int) -> State:
         """The search's first state: entries [B, K, ...], and attention [B, K, R]."""

@@ -1,7 +1,7 @@
 """The LSTM decoder: words out of what it is shown.
 
 Legend: B batch, T caption tokens, K beams, R regions, P prompt tokens, U units, W word width,
-V vocabulary.
+V vocabulary, S tokens of all captions together.
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ import tensorflow as tf
 from captioner.models.attention import CrossModalAttention
 from captioner.models.copying import Copying
 from captioner.models.lstm import LSTM
+from captioner.models.packing import group, pack
 
 Memory = dict[str, Any]
 State = dict[str, tf.Tensor]
@@ -132,26 +133,40 @@ class Decoder(keras.layers.Layer):
             state["copied"] = self.copying.initial(memory["copied"])
         return state
 
-    def call(self, tokens, memory, training=False):
+    def call(self, tokens, memory, lengths=None, training=False):
         """Teacher forcing.
 
         Args:
             tokens: int32 [B, T]. What has been said, [START] first.
-            memory: from `prepare`; with `copied` in it (`Copying.prepare`, for B rows), words of
-                the prompt are scored besides.
+            memory: from `prepare`. Where it has `image_rows`, int32 [B], the captions of an image
+                share its keys and values. With `copied` in it (`Copying.prepare`), words of the
+                prompt are scored besides.
+            lengths: int32 [B] or None. How many of its tokens each caption has; the rest is
+                padding, for which nothing is computed. S of them in all.
 
         Returns:
-            (logits, attention): float32 [B, T, V] of the next tokens, and [B, T, R].
+            (logits, attention): float32 [B, T, V] of the next tokens, and [B, T, R]; with lengths
+            [S, V] and [S, R], one caption's tokens after the other's.
         """
+        batch, steps = tf.unstack(tf.shape(tokens))
+        packing = pack(tf.fill([batch], steps) if lengths is None else lengths)
         state = self.initial(memory)
-        inputs = self._inputs(tokens, memory, training)
-        heard = self._language(inputs, state["language_h"], state["language_c"])
-        seen, weights = self._look(heard, memory, training)
-        fused = self._fusion(seen, state["fusion_h"], state["fusion_c"])
+        said = tf.gather_nd(tokens, tf.stack([packing.captions, packing.steps], 1))
+        words = self._words(said, packing.steps > 0, training)
+        summary = tf.cast(memory["summary"], words.dtype)
+        heard = self._language.read(
+            words, state["language_h"], state["language_c"], packing, told=summary
+        )
+        seen, weights = self._look_packed(heard, memory, packing, training)
+        fused = self._fusion.read(seen, state["fusion_h"], state["fusion_c"], packing)
+        # Only here, where it is narrow, do the captions stand one after the other again.
+        fused, seen, weights = (tf.gather(one, packing.unpacked) for one in (fused, seen, weights))
         logits = self._logits(fused, seen, training)
         if "copied" in memory:
-            progress = self.copying.progress(tokens, memory["copied"])
-            logits += self._copied(fused, seen, progress, memory)
+            logits = self._copied_packed(logits, fused, seen, tokens, memory, packing)
+        if lengths is None:
+            logits = tf.reshape(logits, [batch, steps, self.vocabulary])
+            weights = tf.reshape(weights, [batch, steps, tf.shape(weights)[-1]])
         return logits, weights
 
     def step(self, tokens, state, memory):
@@ -166,7 +181,7 @@ class Decoder(keras.layers.Layer):
             (logits, attention, state): float32 [B, K, V], [B, K, R], entries [B, K, ...].
         """
         # The beams stand where teacher forcing has time: attention can't tell the difference.
-        inputs = self._inputs(tokens, memory, False)
+        inputs = self._inputs(tokens, memory)
         heard, language_c = self._language.step(
             inputs, state["language_h"], state["language_c"]
         )
@@ -184,15 +199,17 @@ class Decoder(keras.layers.Layer):
             logits += self._copied(fused, seen, after["copied"], memory)
         return logits, weights, after
 
-    def _inputs(self, tokens, memory, training):
+    def _words(self, tokens, hideable, training):
+        """Tokens and whether they may be hidden, [S] each -> [S, W]."""
         if training and self.word_dropout:
             hidden = keras.random.uniform(tf.shape(tokens), seed=self._seed) < self.word_dropout
             # The first token starts the caption and is no word.
-            hidden &= tf.range(tf.shape(tokens)[1])[None] > 0
-            tokens = tf.where(hidden, self.unknown, tokens)
-        words = self._drop(self.words(tokens), training=training)
-        summary = memory["summary"]
-        summary = tf.repeat(summary[:, None], tf.shape(tokens)[1], axis=1)
+            tokens = tf.where(hidden & hideable, self.unknown, tokens)
+        return self._drop(self.words(tokens), training=training)
+
+    def _inputs(self, tokens, memory):
+        words = self.words(tokens)
+        summary = tf.repeat(memory["summary"][:, None], tf.shape(tokens)[1], axis=1)
         return tf.concat([words, tf.cast(summary, words.dtype)], -1)
 
     def _look(self, heard, memory, training):
@@ -205,6 +222,25 @@ class Decoder(keras.layers.Layer):
         # Both answers are of the same width and kind; an empty prompt's is zero.
         return tf.concat([heard, image + prompt], -1), weights
 
+    def _look_packed(self, heard, memory, packing, training):
+        """`_look` for packed tokens: [S, U] -> [S, 2U] and [S, R]."""
+
+        def attend(attention, name):
+            projected, rows = memory[name], memory.get(f"{name}_rows")
+            count = tf.shape(projected[0])[0]
+            # A memory is looked at by the tokens of all its captions at once.
+            groups = group(packing, tf.range(count) if rows is None else rows, count)
+            query = groups.gather(heard)
+            found = attention.attend(query, projected, memory[f"{name}_mask"], training=training)
+            return groups, *found
+
+        groups, image, weights = attend(self._image, "image")
+        answer, weights = groups.scatter(image), groups.scatter(weights)
+        if 0 not in memory["prompt"][0].shape:  # there may be prompts
+            groups, prompt, _ = attend(self._prompt, "prompt")
+            answer += groups.scatter(prompt)
+        return tf.concat([heard, answer], -1), weights
+
     def _logits(self, fused, seen, training):
         # What the attention found also goes straight to the words.
         out = tf.concat([fused, seen[..., self.units :]], -1)
@@ -215,6 +251,29 @@ class Decoder(keras.layers.Layer):
     def _copied(self, fused, seen, progress, memory):
         out = tf.concat([fused, seen[..., self.units :]], -1)
         return self.copying(out, progress, memory["copied"])
+
+    def _copied_packed(self, logits, fused, seen, tokens, memory, packing):
+        """Logits [S, V] of captions one after the other, with the scores of their prompts' words;
+        nothing is computed for captions without one."""
+        copied = memory["copied"]
+        count = tf.shape(copied["pieces"])[0]
+        rows = memory.get("prompt_rows", tf.range(tf.shape(tokens)[0]))
+        captions, steps = (
+            tf.gather(one, packing.unpacked) for one in (packing.captions, packing.steps)
+        )
+        prompts = tf.gather(rows, captions)  # [S]
+        places = tf.where(prompts >= 0)
+        at = tf.gather_nd(tf.stack([prompts, steps], 1), places)
+
+        def spread(values):  # of those tokens: one row a prompt
+            values = tf.gather_nd(values, places)
+            shape = tf.concat([[count, tf.shape(tokens)[1]], tf.shape(values)[1:]], 0)
+            return tf.scatter_nd(at, values, shape)
+
+        said = spread(tf.gather_nd(tokens, tf.stack([captions, steps], 1)))
+        progress = self.copying.progress(said, copied)
+        scores = self._copied(spread(fused), spread(seen), progress, memory)
+        return tf.tensor_scatter_nd_add(logits, places, tf.gather_nd(scores, at))
 
     def get_config(self):
         return {

@@ -2,13 +2,16 @@
 
 Keras's LSTM multiplies every time step's input by the kernel inside its loop, and differentiating
 that loop adds a gradient of the kernels' size at every step. Here the input's product is taken for
-all steps at once, and the gradient of the recurrent kernel too, after the backward loop.
+all steps at once, and the gradient of the recurrent kernel too, after the backward loop. Rows of
+different lengths are packed (`captioner.models.packing`): a step computes the rows that have it.
 
-Legend: B batch, T time steps, D input width, U units.
+Legend: B batch, T time steps, S steps of all rows together, D input width, U units.
 """
 
 import keras
 import tensorflow as tf
+
+from captioner.models.packing import Packing
 
 
 def _gates(z, c):
@@ -19,66 +22,77 @@ def _gates(z, c):
 
 
 @tf.custom_gradient
-def recurrence(inputs, kernel, h0, c0):
+def recurrence(inputs, kernel, h0, c0, sizes, ranks):
     """The recurrent part over all time steps.
 
     Args:
-        inputs: [T, B, 4U]. The inputs' share of the pre-activations, bias included.
+        inputs: [S, 4U], packed. The inputs' share of the pre-activations, bias included.
         kernel: [U, 4U]. The recurrent kernel.
-        h0: [B, U]. c0: [B, U].
+        h0: [B, U], longest row first. c0: [B, U].
+        sizes: int32 [T]. How many rows have a first step, a second, …
+        ranks: int32 [S]. The row of each packed step, counted from the longest.
 
     Returns:
-        h of every step, [T, B, U].
+        h of every step, [S, U], packed.
     """
-    steps = tf.shape(inputs)[0]
-    dtype = inputs.dtype
+    steps = tf.shape(sizes)[0]
+    ends = tf.cumsum(sizes)
+    starts = ends - sizes
+    dtype, units = inputs.dtype, h0.shape[-1]
 
-    def array(clear=True):
-        return tf.TensorArray(dtype, steps, clear_after_read=clear)
+    def array():
+        shape = tf.TensorShape([None, None])
+        return tf.TensorArray(dtype, steps, infer_shape=False, element_shape=shape)
 
     def forward(t, h, c, hs, cs, gates):
-        i, f, g, o, c = _gates(inputs[t] + tf.matmul(h, kernel), c)
+        size = sizes[t]  # the rows that end here are the last ones
+        z = inputs[starts[t] : ends[t]] + tf.matmul(h[:size], kernel)
+        i, f, g, o, c = _gates(z, c[:size])
         h = o * tf.tanh(c)
-        packed = tf.concat([i, f, g, o], -1)
-        return t + 1, h, c, hs.write(t, h), cs.write(t, c), gates.write(t, packed)
+        together = tf.concat([i, f, g, o], -1)
+        return t + 1, h, c, hs.write(t, h), cs.write(t, c), gates.write(t, together)
 
-    *_, hs, cs, gates = tf.while_loop(
-        lambda t, *_: t < steps, forward, (0, h0, c0, array(), array(), array())
-    )
-    hs, cs, gates = hs.stack(), cs.stack(), gates.stack()
+    state = tf.TensorShape([None, units])
+    loop = (0, h0, c0, array(), array(), array())
+    shapes = (tf.TensorShape([]), state, state, *[tf.TensorShape(None)] * 3)
+    *_, hs, cs, gates = tf.while_loop(lambda t, *_: t < steps, forward, loop, shapes)
+    hs = tf.ensure_shape(hs.concat(), [None, units])
+    cs, gates = cs.concat(), gates.concat()
 
     def gradient(upstream):
-        before = tf.concat([c0[None], cs[:-1]], 0)  # each step's cell before it
+        upstream = tf.convert_to_tensor(upstream)  # of a gather, it comes in slices
+        # Where in [the first state, those of each step] a step's own begins that it came from.
+        begins = tf.concat([[0], tf.shape(h0)[:1] + starts[:-1]], 0)
+        before = tf.repeat(begins, sizes) + ranks
+        h_before = tf.gather(tf.concat([h0, hs], 0), before)
+        c_before = tf.gather(tf.concat([c0, cs], 0), before)
+        # All that doesn't wait for the next step, for all steps at once.
+        i, f, g, o = tf.split(gates, 4, axis=-1)
+        cell = tf.tanh(cs)
+        slopes = tf.concat(
+            [g * i * (1 - i), c_before * f * (1 - f), i * (1 - g * g), cell * o * (1 - o)], -1
+        )
+        through = o * (1 - cell * cell)
+        back = tf.transpose(kernel)  # once, and not in each product
 
         def backward(t, dh, dc, dzs):
-            i, f, g, o = tf.split(gates[t], 4, axis=-1)
-            dh = dh + upstream[t]
-            cell = tf.tanh(cs[t])
-            dc = dc + dh * o * (1 - cell * cell)
-            dz = tf.concat(
-                [
-                    dc * g * i * (1 - i),
-                    dc * before[t] * f * (1 - f),
-                    dc * i * (1 - g * g),
-                    dh * cell * o * (1 - o),
-                ],
-                -1,
-            )
-            return t - 1, tf.matmul(dz, kernel, transpose_b=True), dc * f, dzs.write(t, dz)
+            here = slice(starts[t], ends[t])
+            # Rows that end with this step have nothing to bring back from the next.
+            new = [[0, sizes[t] - tf.shape(dh)[0]], [0, 0]]
+            dh = tf.pad(dh, new) + upstream[here]
+            dc = tf.pad(dc, new) + dh * through[here]
+            dz = tf.concat([dc, dc, dc, dh], -1) * slopes[here]
+            return t - 1, tf.matmul(dz, back), dc * f[here], dzs.write(t, dz)
 
-        _, dh, dc, dzs = tf.while_loop(
-            lambda t, *_: t >= 0,
-            backward,
-            (steps - 1, tf.zeros_like(h0), tf.zeros_like(c0), array()),
-        )
-        dz = dzs.stack()
-        units = tf.shape(kernel)[0]
-        shifted = tf.concat([h0[None], hs[:-1]], 0)
-        # (T*B, U)ᵀ x (T*B, 4U) -> (U, 4U): every step's share in one product
-        dkernel = tf.matmul(
-            tf.reshape(shifted, [-1, units]), tf.reshape(dz, [-1, 4 * units]), transpose_a=True
-        )
-        return dz, dkernel, dh, dc
+        none = tf.zeros([0, units], dtype)
+        loop = (steps - 1, none, none, array())
+        shapes = (tf.TensorShape([]), state, state, tf.TensorShape(None))
+        _, dh, dc, dzs = tf.while_loop(lambda t, *_: t >= 0, backward, loop, shapes)
+        dz = tf.ensure_shape(dzs.concat(), [None, 4 * units])
+        # (S, U)ᵀ x (S, 4U) -> (U, 4U): every step's share in one product
+        dkernel = tf.matmul(h_before, dz, transpose_a=True)
+        rest = [[0, tf.shape(h0)[0] - tf.shape(dh)[0]], [0, 0]]  # rows without any step
+        return dz, dkernel, tf.pad(dh, rest), tf.pad(dc, rest), None, None
 
     return hs, gradient
 
@@ -111,19 +125,48 @@ class LSTM(keras.layers.Layer):
 
     def call(self, inputs, h, c):
         """[B, T, D] and the state before, [B, U] each -> h of every step, [B, T, U]."""
-        z = self._project(tf.transpose(inputs, [1, 0, 2]))
-        kernel = tf.cast(self.recurrent_kernel, self.compute_dtype)
-        return tf.transpose(recurrence(z, kernel, h, c), [1, 0, 2])
+        batch, steps, width = tf.unstack(tf.shape(inputs))
+        # Where all rows are of one length, packed is the same as time before batch.
+        packed = tf.reshape(tf.transpose(inputs, [1, 0, 2]), [-1, width])
+        kernel, bias, recurrent = self._weights()
+        sizes, ranks = tf.fill([steps], batch), tf.tile(tf.range(batch), [steps])
+        found = recurrence(tf.matmul(packed, kernel) + bias, recurrent, h, c, sizes, ranks)
+        return tf.transpose(tf.reshape(found, [steps, batch, self.units]), [1, 0, 2])
+
+    def read(self, inputs, h, c, packing: Packing, told=None):
+        """Rows of different lengths.
+
+        Args:
+            inputs: [S, D], packed.
+            h: [B, U]. The state before; c: [B, U] too.
+            packing: of the rows.
+            told: [B, E] or None. What a row hears at every step beside its inputs, whose width is
+                then D - E.
+
+        Returns:
+            h of every step, [S, U], packed.
+        """
+        kernel, bias, recurrent = self._weights()
+        if told is None:
+            z = tf.matmul(inputs, kernel) + bias
+        else:  # its product is the same at every step
+            parts = [inputs.shape[-1], told.shape[-1]]
+            kernel, told_kernel = tf.split(kernel, parts)
+            told = tf.matmul(told, told_kernel) + bias
+            z = tf.matmul(inputs, kernel) + tf.gather(told, packing.captions)
+        h, c = tf.gather(h, packing.order), tf.gather(c, packing.order)
+        return recurrence(z, recurrent, h, c, packing.sizes, packing.ranks)
 
     def step(self, inputs, h, c):
         """One step: [..., D] and the state, [..., U] each -> the new (h, c)."""
-        kernel = tf.cast(self.recurrent_kernel, self.compute_dtype)
-        *_, o, c = _gates(self._project(inputs) + tf.matmul(h, kernel), c)
+        kernel, bias, recurrent = self._weights()
+        *_, o, c = _gates(tf.matmul(inputs, kernel) + bias + tf.matmul(h, recurrent), c)
         return o * tf.tanh(c), c
 
-    def _project(self, inputs):
-        kernel = tf.cast(self.kernel, self.compute_dtype)
-        return tf.matmul(inputs, kernel) + tf.cast(self.bias, self.compute_dtype)
+    def _weights(self):
+        """Kernel, bias and recurrent kernel in the type to compute in."""
+        weights = (self.kernel, self.bias, self.recurrent_kernel)
+        return tuple(tf.cast(one, self.compute_dtype) for one in weights)
 
     def get_config(self):
         return {**super().get_config(), "units": self.units}
