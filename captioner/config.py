@@ -121,8 +121,9 @@ class Model(_Section):
     Needs sentence_head."""
 
     copying: bool = False
-    """Whether the words of a prompt have scores of their own on their way into the caption, so that
-    more of them are said. Needs a text encoder; an empty prompt is the same with and without."""
+    """Whether the content words of a prompt have scores of their own on their way into the caption,
+    so that most are said, and near captions (`neighbours`) are near to what the prompt says, too.
+    A question's words are left alone, and an empty prompt means nothing. Needs a text encoder."""
 
     dropout: float = Field(default=0.5, ge=0, lt=1)
     """Dropout on words and before the output layer."""

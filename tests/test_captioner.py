@@ -21,8 +21,7 @@ PROMPTS = ["red grass", "a dog runs on", "?"]
 
 def make(overrides, *more):
     """A built captioner whose every weight, biases too, is random and of a size that shows."""
-    overrides = [*overrides, "model.copying=true", *more]
-    built = build(config.settings("demo", overrides=overrides), WORDS)
+    built = build(config.settings("demo", overrides=[*overrides, *more]), WORDS)
     rng = np.random.default_rng(1)
     encoder = {id(variable) for variable in built.model.image_encoder.variables}
     for variable in built.model.trainable_variables:

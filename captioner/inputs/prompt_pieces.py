@@ -56,9 +56,9 @@ class PromptTokenizer(BertTokenizer):
         words = words.with_values(tf.strings.substr(words.values, 0, _LONGEST, "UTF8_CHAR"))
         read = self.words(words.values)  # ragged [W, (BERT's words)]
         read = read.with_values(self._pieces.split(read.values)).merge_dims(1, 2)
-        lengths = words.with_values(tf.cast(read.row_lengths(), tf.int32)).to_tensor(0)
-        places = 1 + tf.cumsum(lengths, axis=1, exclusive=True)  # after [CLS]
-        places = tf.RaggedTensor.from_tensor(places, lengths=words.row_lengths()).values
+        lengths = words.with_values(tf.cast(read.row_lengths(), tf.int32))
+        places = 1 + tf.cumsum(lengths.to_tensor(0), axis=1, exclusive=True)  # after [CLS]
+        places = tf.boolean_mask(places, tf.sequence_mask(words.row_lengths()))  # [W]
         known = ~tf.strings.regex_full_match(normalise(words.values), _STOP_WORD)
         known &= places < self.length - 1
         asks = tf.strings.regex_full_match(lines, r".*\?")

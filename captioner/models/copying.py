@@ -5,7 +5,7 @@ Here it learns once that what is asked for belongs into the caption: the prompt'
 of their own on top of their logits, as in pointer networks (Gu et al. 2016, "Incorporating Copying
 Mechanism in Sequence-to-Sequence Learning"; See et al. 2017, "Get To The Point"). It depends on the
 decoder's state, on the word as the prompt has it and the picture shows it, and on whether the
-caption has said it: a question's words, say, are not its answer's.
+caption has said it.
 
 Legend: B batch, T caption tokens (or beams), Q prompts, P prompt tokens, S pieces of the prompt as
 captions spell them, D prompt width, O output width, W word width, d score width, V vocabulary.
@@ -77,12 +77,12 @@ class Copying(keras.layers.Layer):
         """
         continues = tf.gather(self._continues, pieces)
         before = tf.where(continues, tf.pad(pieces[:, :-1], [[0, 0], [1, 0]]), 0)
-        seen = tf.gather(prompt, places, axis=1, batch_dims=1)
+        seen = tf.gather(prompt, places, axis=1, batch_dims=1)  # [Q, S, D]
         spelled = tf.cast(tf.gather(words, pieces), seen.dtype)
         # A word that the prompt has twice is asked for once.
         same = (pieces[:, :, None] == pieces[:, None]) & (before[:, :, None] == before[:, None])
-        earlier = tf.linalg.band_part(tf.cast(same, tf.int32), -1, 0)  # (S, those up to it)
-        again = tf.reduce_sum(earlier, axis=-1) > 1
+        at = tf.range(tf.shape(pieces)[1])
+        again = tf.reduce_any(same & (at[None] < at[:, None]), axis=-1)
         return {
             "pieces": tf.where(again, 0, pieces),
             "before": before,
