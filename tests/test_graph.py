@@ -25,7 +25,7 @@ ALLOWED = frozenset(
     StopGradient StridedSlice StringJoin StringLength StringLower StringSplitV2 StringStrip
     Sub Substr Sum Tanh TensorListFromTensor TensorListGetItem TensorListReserve
     TensorListSetItem TensorListStack TensorSliceDataset Tile TopKV2 Transpose UnicodeDecode
-    UnicodeEncode UnicodeTranscode Unique Unpack UnsortedSegmentJoin VarHandleOp Where While
+    UnicodeEncode UnicodeTranscode Unique Unpack UnsortedSegmentJoin UnsortedSegmentSum VarHandleOp Where While
     ZerosLike""".split()
 )
 
