@@ -25,8 +25,8 @@ ALLOWED = frozenset(
     StopGradient StridedSlice StringJoin StringLength StringLower StringSplitV2 StringStrip
     Sub Substr Sum Tanh TensorListFromTensor TensorListGetItem TensorListReserve
     TensorListSetItem TensorListStack TensorSliceDataset Tile TopKV2 Transpose UnicodeDecode
-    UnicodeEncode UnicodeTranscode Unique Unpack UnsortedSegmentJoin UnsortedSegmentSum VarHandleOp Where While
-    ZerosLike""".split()
+    UnicodeEncode UnicodeTranscode Unique Unpack UnsortedSegmentJoin UnsortedSegmentSum
+    VarHandleOp Where While ZerosLike""".split()
 )
 
 # What an export in half precision needs besides: its float32 variables are of the graph's making.
