@@ -120,6 +120,11 @@ class Model(_Section):
     of training and `data.text` (at most 50,000 are kept, and exported with the model); 0 for none.
     Needs sentence_head."""
 
+    copying: bool = False
+    """Whether the content words of a prompt have scores of their own on their way into the caption,
+    so that most are said, and near captions (`neighbours`) are near to what the prompt says, too.
+    A question's words are left alone, and an empty prompt means nothing. Needs a text encoder."""
+
     dropout: float = Field(default=0.5, ge=0, lt=1)
     """Dropout on words and before the output layer."""
 
@@ -345,6 +350,8 @@ class Settings(_Section):
             raise ValueError(
                 "model.sentence_head=true needs a text encoder: model.text_encoder is none"
             )
+        if self.model.copying and self.model.text_encoder == "none":
+            raise ValueError("model.copying=true needs a text encoder: model.text_encoder is none")
         if self.model.sentence_head and not self.data.cache_features:
             raise ValueError(
                 "model.sentence_head=true needs data.cache_features=true: it is fitted to features "

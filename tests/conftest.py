@@ -56,6 +56,7 @@ def tiny_overrides(tiny_encoder, tmp_path_factory) -> list[str]:
         "model.heads=2",
         "model.sentence_head=true",
         "model.neighbours=4",
+        "model.copying=true",
         "train.epochs=2",
         "train.batch_size=40",
         "train.distribution=none",

@@ -20,13 +20,13 @@ ALLOWED = frozenset(
     ParallelMapDatasetV2 Placeholder Pow Prod RaggedGather RaggedRange RaggedTensorToTensor
     Range ReadVariableOp RealDiv ReduceJoin Relu Reshape ResourceGather RestoreV2 RightShift
     Round Rsqrt SaveV2 ScatterNd Select SelectV2 Shape ShardedFilename Sigmoid Size Slice
-    Softmax Split Sqrt Square SquaredDifference Squeeze StatefulPartitionedCall
+    Softmax Softplus Split Sqrt Square SquaredDifference Squeeze StatefulPartitionedCall
     StatelessCase StatelessIf StatelessWhile StaticRegexFullMatch StaticRegexReplace
     StopGradient StridedSlice StringJoin StringLength StringLower StringSplitV2 StringStrip
     Sub Substr Sum Tanh TensorListFromTensor TensorListGetItem TensorListReserve
     TensorListSetItem TensorListStack TensorSliceDataset Tile TopKV2 Transpose UnicodeDecode
-    UnicodeEncode UnicodeTranscode Unique Unpack UnsortedSegmentJoin VarHandleOp Where While
-    ZerosLike""".split()
+    UnicodeEncode UnicodeTranscode Unique Unpack UnsortedSegmentJoin UnsortedSegmentSum
+    VarHandleOp Where While ZerosLike""".split()
 )
 
 # What an export in half precision needs besides: its float32 variables are of the graph's making.

@@ -42,7 +42,8 @@ def unscored(monkeypatch):
 def plain(tiny_overrides, tmp_path_factory):
     """Overrides of a model without text encoder, with a cache of its own."""
     cache = tmp_path_factory.mktemp("cache")
-    without = ("model.text_encoder=none", "model.sentence_head=false", "model.neighbours=0")
+    without = ("model.text_encoder=none", "model.sentence_head=false", "model.neighbours=0",
+               "model.copying=false")  # fmt: skip
     return [*tiny_overrides, *QUICK, *without, f"data.folder={cache}"]
 
 

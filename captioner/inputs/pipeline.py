@@ -19,8 +19,9 @@ from captioner.errors import CaptionerError
 from captioner.inputs import prompts as drawing
 from captioner.inputs.augment import augment, mentions_side
 from captioner.inputs.features import FeatureCache, decode_files
+from captioner.inputs.prompt_pieces import COPIED
 from captioner.inputs.records import Record
-from captioner.inputs.text import CaptionTokenizer, normalised
+from captioner.inputs.text import PAD, CaptionTokenizer, normalised
 from captioner.inputs.wordpiece import BertTokenizer
 
 Batch = dict[str, np.ndarray]
@@ -270,8 +271,12 @@ class Batches:
             batch["prompt_rows"], given = prompt_rows(prompts)
             inputs = self._tokenize(tf.constant(given, tf.string))
             # Most prompts are a few words, and the encoder would read the padding as well.
-            longest = inputs["input_mask"].numpy().sum(1).max(initial=1)
-            batch |= {name: one.numpy()[:, :longest] for name, one in inputs.items()}
+            inputs = {name: one.numpy() for name, one in inputs.items()}
+            longest = {name: inputs["input_mask"].sum(1).max(initial=1) for name in inputs}
+            if COPIED[0] in inputs:
+                pieces = (inputs[COPIED[0]] != PAD).sum(1).max(initial=1)
+                longest |= dict.fromkeys(COPIED, pieces)
+            batch |= {name: one[:, : longest[name]] for name, one in inputs.items()}
         return batch
 
     def _draw(self, captions: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -296,9 +301,9 @@ class Batches:
         }
         if self._positions:
             spec |= {name: tf.TensorSpec([None], tf.int32) for name in ("position", "draw")}
-        if self._prompt_tokenizer is not None:
+        if self._tokenize is not None:
             spec["prompt_rows"] = tf.TensorSpec([None], tf.int32)
-            for name in ("input_word_ids", "input_mask", "input_type_ids"):
+            for name in self._tokenize.get_concrete_function().structured_outputs:
                 spec[name] = tf.TensorSpec([None, None], tf.int32)
         return spec
 

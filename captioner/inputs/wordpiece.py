@@ -16,6 +16,9 @@ import tensorflow as tf
 
 from captioner.errors import CaptionerError
 
+# What a Hub's BERT reads.
+BERT_INPUTS = ("input_word_ids", "input_mask", "input_type_ids")
+
 # BERT's own limit: a longer word is unknown.
 _MAX_CHARACTERS = 100
 

@@ -11,9 +11,11 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from captioner.inputs.prompt_pieces import COPIED
 from captioner.inputs.text import PAD
+from captioner.inputs.wordpiece import BERT_INPUTS
 
-_PROMPT = ("input_word_ids", "input_mask", "input_type_ids")
+_PROMPT = (*BERT_INPUTS, *COPIED)
 
 
 class Losses(NamedTuple):
@@ -95,7 +97,7 @@ def caption_loss(model, batch, *, smoothing: float = 0.0, training: bool = True)
     inputs = {name: one for name, one in batch.items() if name not in _PROMPT}
     inputs["tokens"] = batch["tokens"][:, :-1]
     if _PROMPT[0] in batch:
-        inputs["prompt"] = {name: batch[name] for name in _PROMPT}
+        inputs["prompt"] = {name: batch[name] for name in _PROMPT if name in batch}
 
     def decoded(lengths):
         return model(inputs | {"lengths": lengths}, training=training)[0]

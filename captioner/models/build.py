@@ -9,7 +9,8 @@ import numpy as np
 
 from captioner import pretrained
 from captioner.config import Settings
-from captioner.inputs.text import SPECIAL, UNK, CaptionTokenizer, load_vocabulary
+from captioner.inputs.prompt_pieces import PromptTokenizer
+from captioner.inputs.text import END, SPECIAL, UNK, CaptionTokenizer, load_vocabulary
 from captioner.inputs.wordpiece import BertTokenizer
 from captioner.models.captioner import Captioner
 from captioner.models.decoder import Decoder
@@ -48,6 +49,7 @@ def build(settings: Settings, vocabulary: Sequence[str], load: bool = True) -> B
         keras.utils.set_random_seed(settings.train.seed)
     keras.config.set_dtype_policy("float32")
     images = image_encoder(settings, load)
+    tokenizer = CaptionTokenizer(vocabulary)
     # The encoders compute in float32 (a Hub model's variables are); the rest as asked.
     policy = "mixed_bfloat16" if settings.train.precision == "bfloat16" else "float32"
     keras.config.set_dtype_policy(policy)
@@ -57,11 +59,15 @@ def build(settings: Settings, vocabulary: Sequence[str], load: bool = True) -> B
         if folder is not None:
             frozen = "text_encoder" in settings.train.freeze
             words = TextEncoder(folder, trainable=not frozen, dtype="float32", name="text_encoder")
-            prompts = BertTokenizer(
+            read = (
                 load_bert_vocabulary(words.vocabulary_file),
                 words.lower_case,
                 settings.text.max_prompt,
             )
+            if settings.model.copying:
+                prompts = PromptTokenizer(tokenizer, *read)
+            else:
+                prompts = BertTokenizer(*read)
             if settings.model.embeddings == "encoder":
                 table = pretrained.word_embeddings(folder)
         decoder = Decoder(
@@ -72,6 +78,8 @@ def build(settings: Settings, vocabulary: Sequence[str], load: bool = True) -> B
             dropout=settings.model.dropout,
             word_dropout=settings.model.word_dropout,
             unknown=UNK,
+            continuing=_continuing(vocabulary) if settings.model.copying else None,
+            end=END,
             name="decoder",
         )
         head = None
@@ -93,7 +101,12 @@ def build(settings: Settings, vocabulary: Sequence[str], load: bool = True) -> B
             )
     finally:
         keras.config.set_dtype_policy("float32")
-    return Built(model, CaptionTokenizer(vocabulary), prompts)
+    return Built(model, tokenizer, prompts)
+
+
+def _continuing(vocabulary: Sequence[str]) -> list[int]:
+    """The tokens that continue a word."""
+    return [token for token, piece in enumerate(vocabulary) if piece.startswith("##")]
 
 
 def load_bert_vocabulary(path: Path) -> list[str]:

@@ -8,11 +8,12 @@ S tokens of all captions together.
 import keras
 import tensorflow as tf
 
+from captioner.inputs.prompt_pieces import COPIED
 from captioner.models.attention import CrossModalAttention
 from captioner.models.decoder import Decoder, Memory, State
 from captioner.models.encoders import ImageEncoder, TextEncoder
 from captioner.models.neighbours import Neighbours
-from captioner.models.sentences import SentenceHead
+from captioner.models.sentences import SentenceHead, mean_embedding
 
 
 class Captioner(keras.Model):
@@ -96,7 +97,8 @@ class Captioner(keras.Model):
         Args:
             images: uint8 [N, H, W, 3] pixels, or float [N, R, D], the image encoder's output; None
                 for captions without images.
-            prompts: the text encoder's inputs, int32 [Q, P] each, or None for no prompts.
+            prompts: the text encoder's inputs, int32 [Q, P] each, or None for no prompts. For a
+                decoder that copies, all that `PromptTokenizer` gives.
             image_rows: int32 [B]. Which image each caption belongs to; None: N = B, in order.
                 Needed without images, where N = B too.
             prompt_rows: int32 [B]. Which prompt, -1 for the empty one; a prompt belongs to one
@@ -112,9 +114,6 @@ class Captioner(keras.Model):
             if sentences is None:
                 sentences = self.sentence_head(features)
             summary += self.sentence_projection(tf.cast(sentences, summary.dtype))
-        near = None
-        if self.neighbours is not None and sentences is not None and not training:
-            near = self.neighbours(tf.cast(sentences, tf.float32))
         rows = tf.range(tf.shape(regions)[0]) if image_rows is None else image_rows
         summary = tf.gather(summary, rows)  # [B, U]
 
@@ -125,23 +124,30 @@ class Captioner(keras.Model):
         else:
             if prompt_rows is None:
                 prompt_rows = tf.range(tf.shape(rows)[0])
-            prompt, prompt_mask, pooled = self._prompts(
+            prompt, prompt_mask, pooled, meant = self._prompts(
                 prompts, prompt_rows, regions, regions_mask, rows, training
             )
             summary += _take(pooled, prompt_rows)
 
         memory = self.decoder.prepare(summary, regions, prompt, prompt_mask, regions_mask)
+        if self.decoder.copying is not None and prompts is not None:
+            words = self.decoder.words.embeddings
+            pieces = (prompts[name] for name in COPIED)
+            memory["copied"] = self.decoder.copying.prepare(*pieces, prompt, words)
         # Keys and values were made once per image and prompt; captions share an image's.
         if not spread:
             return memory | {"image_rows": rows, "prompt_rows": prompt_rows}
         memory["prompt"] = tuple(_take(one, prompt_rows) for one in memory["prompt"])
         memory["prompt_mask"] = _take(prompt_mask, prompt_rows)
-        if near is not None:
-            memory["near"] = near
+        if "copied" in memory:
+            copied = memory["copied"].items()
+            memory["copied"] = {name: _take(one, prompt_rows) for name, one in copied}
+        if self.neighbours is not None and sentences is not None and not training:
+            about = tf.gather(tf.cast(sentences, tf.float32), rows)
+            if self.decoder.copying is not None and prompts is not None:
+                about += _take(meant, prompt_rows)  # near to what the prompt says, as well
+            memory["near"] = self.neighbours(about)
         if image_rows is not None:
-            if near is not None:
-                each = {name: tf.gather(near[name], rows) for name in ("tokens", "evidence")}
-                memory["near"] = near | each
             memory["image"] = tuple(tf.gather(one, rows) for one in memory["image"])
             if regions_mask is not None:
                 memory["image_mask"] = tf.gather(regions_mask, rows)
@@ -163,8 +169,10 @@ class Captioner(keras.Model):
         return self.feature_dropout(self.region_norm(projected), training=training)
 
     def _prompts(self, prompts, prompt_rows, regions, regions_mask, rows, training):
-        """Grounded prompts [Q, P, U], their mask [Q, P], and pooled [Q, U]."""
+        """Grounded prompts [Q, P, U], their mask [Q, P], pooled [Q, U], and what they mean, as
+        sentences are embedded [Q, S]."""
         sequence, pooled = self.text_encoder(prompts, training=training)
+        meant = mean_embedding(sequence, prompts["input_mask"])
         sequence, pooled = (tf.cast(one, self.compute_dtype) for one in (sequence, pooled))
         sequence, pooled = self.prompt_projection(sequence), self.pooled_projection(pooled)
         # The image each prompt belongs to; prompts of empty rows belong to none, and any will do.
@@ -178,7 +186,7 @@ class Captioner(keras.Model):
         seen_mask = None if regions_mask is None else tf.gather(regions_mask, image)
         seen, _ = self.grounding.attend(sequence, (keys, values), seen_mask, training=training)
         mask = tf.cast(prompts["input_mask"], tf.bool)
-        return self.prompt_norm(sequence + seen), mask, pooled
+        return self.prompt_norm(sequence + seen), mask, pooled, meant
 
     def call(self, inputs, training=False):
         """Teacher forcing: {tokens} and, if wanted, {image, prompt, image_rows, prompt_rows,
@@ -200,11 +208,10 @@ class Captioner(keras.Model):
         )
 
     def initial(self, memory: Memory, beams: int) -> State:
-        """The search's first state: entries [B, K, U], and attention [B, K, R]."""
-        state = {
-            name: tf.repeat(one[:, None], beams, axis=1)
-            for name, one in self.decoder.initial(memory).items()
-        }
+        """The search's first state: entries [B, K, ...], and attention [B, K, R]."""
+        state = tf.nest.map_structure(
+            lambda one: tf.repeat(one[:, None], beams, axis=1), self.decoder.initial(memory)
+        )
         batch = tf.shape(memory["summary"])[0]
         state["attention"] = tf.zeros([batch, beams, self.image_encoder.regions])
         return state

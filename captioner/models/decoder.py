@@ -4,12 +4,14 @@ Legend: B batch, T caption tokens, K beams, R regions, P prompt tokens, U units,
 V vocabulary, S tokens of all captions together.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from captioner.models.attention import CrossModalAttention
+from captioner.models.copying import Copying
 from captioner.models.lstm import LSTM
 from captioner.models.packing import group, pack
 
@@ -36,6 +38,9 @@ class Decoder(keras.layers.Layer):
         dropout: float. Dropout on the words' vectors and before the output.
         word_dropout: float. Share of words that are hidden in training, as `unknown`.
         unknown: int. The token that stands for a hidden word.
+        continuing: sequence of int or None. The tokens that continue a word, for words of the
+            prompt to have scores of their own (`Copying`); None for a decoder without.
+        end: int. The token that ends a caption. Ignored without `continuing`.
         **kwargs: as every `keras.layers.Layer` takes them.
     """
 
@@ -48,6 +53,8 @@ class Decoder(keras.layers.Layer):
         dropout: float = 0.0,
         word_dropout: float = 0.0,
         unknown: int = 1,
+        continuing: Sequence[int] | None = None,
+        end: int = 3,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -58,6 +65,7 @@ class Decoder(keras.layers.Layer):
         self.dropout = dropout
         self.word_dropout = word_dropout
         self.unknown = unknown
+        self.end = end
         self._seed = keras.random.SeedGenerator()
         self.words = keras.layers.Embedding(vocabulary, self.word_width, name="words")
         self._start = keras.layers.Dense(4 * units, activation="tanh", name="start")
@@ -67,6 +75,9 @@ class Decoder(keras.layers.Layer):
         self._fusion = LSTM(units, name="fusion")
         self._output = keras.layers.Dense(self.word_width, name="output")
         self._drop = keras.layers.Dropout(dropout)
+        self.copying = None
+        if continuing is not None:
+            self.copying = Copying(vocabulary, continuing, end, name="copying")
 
     def build(self, memory_width: int):
         """Args: memory_width: int. Width of regions, prompt and summary."""
@@ -81,6 +92,8 @@ class Decoder(keras.layers.Layer):
         self._bias = self.add_weight(
             shape=(self.vocabulary,), initializer="zeros", name="output_bias"
         )
+        if self.copying is not None:
+            self.copying.build(2 * unit, memory_width, self.word_width)
         self.built = True
 
     def prepare(
@@ -112,9 +125,13 @@ class Decoder(keras.layers.Layer):
         }
 
     def initial(self, memory: Memory) -> State:
-        """The state before the first token, each entry [B, U]."""
+        """The state before the first token, each entry [B, U]; where prompts are copied, its
+        `copied` is a nest of [B, S]."""
         names = ("language_h", "language_c", "fusion_h", "fusion_c")
-        return dict(zip(names, tf.split(self._start(memory["summary"]), 4, axis=-1), strict=True))
+        state = dict(zip(names, tf.split(self._start(memory["summary"]), 4, axis=-1), strict=True))
+        if "copied" in memory:
+            state["copied"] = self.copying.initial(memory["copied"])
+        return state
 
     def call(self, tokens, memory, lengths=None, training=False):
         """Teacher forcing.
@@ -122,7 +139,8 @@ class Decoder(keras.layers.Layer):
         Args:
             tokens: int32 [B, T]. What has been said, [START] first.
             memory: from `prepare`. Where it has `image_rows`, int32 [B], the captions of an image
-                share its keys and values.
+                share its keys and values. With `copied` in it (`Copying.prepare`), words of the
+                prompt are scored besides.
             lengths: int32 [B] or None. How many of its tokens each caption has; the rest is
                 padding, for which nothing is computed. S of them in all.
 
@@ -144,6 +162,8 @@ class Decoder(keras.layers.Layer):
         # Only here, where it is narrow, do the captions stand one after the other again.
         fused, seen, weights = (tf.gather(one, packing.unpacked) for one in (fused, seen, weights))
         logits = self._logits(fused, seen, training)
+        if "copied" in memory:
+            logits = self._copied_packed(logits, fused, seen, tokens, memory, packing)
         if lengths is None:
             logits = tf.reshape(logits, [batch, steps, self.vocabulary])
             weights = tf.reshape(weights, [batch, steps, tf.shape(weights)[-1]])
@@ -154,11 +174,11 @@ class Decoder(keras.layers.Layer):
 
         Args:
             tokens: int32 [B, K].
-            state: entries [B, K, U].
+            state: entries [B, K, ...].
             memory: from `prepare`, shared by a row's beams.
 
         Returns:
-            (logits, attention, state): float32 [B, K, V], [B, K, R], entries [B, K, U].
+            (logits, attention, state): float32 [B, K, V], [B, K, R], entries [B, K, ...].
         """
         # The beams stand where teacher forcing has time: attention can't tell the difference.
         inputs = self._inputs(tokens, memory)
@@ -167,13 +187,17 @@ class Decoder(keras.layers.Layer):
         )
         seen, weights = self._look(heard, memory, False)
         fused, fusion_c = self._fusion.step(seen, state["fusion_h"], state["fusion_c"])
-        state = {
+        logits = self._logits(fused, seen, False)
+        after = {
             "language_h": heard,
             "language_c": language_c,
             "fusion_h": fused,
             "fusion_c": fusion_c,
         }
-        return self._logits(fused, seen, False), weights, state
+        if "copied" in memory:
+            after["copied"] = self.copying.step(tokens, state["copied"], memory["copied"])
+            logits += self._copied(fused, seen, after["copied"], memory)
+        return logits, weights, after
 
     def _words(self, tokens, hideable, training):
         """Tokens and whether they may be hidden, [S] each -> [S, W]."""
@@ -224,6 +248,33 @@ class Decoder(keras.layers.Layer):
         logits = tf.matmul(out, tf.cast(self.words.embeddings, out.dtype), transpose_b=True)
         return tf.cast(logits, tf.float32) + tf.cast(self._bias, tf.float32)
 
+    def _copied(self, fused, seen, progress, memory):
+        out = tf.concat([fused, seen[..., self.units :]], -1)
+        return self.copying(out, progress, memory["copied"])
+
+    def _copied_packed(self, logits, fused, seen, tokens, memory, packing):
+        """Logits [S, V] of captions one after the other, with the scores of their prompts' words;
+        nothing is computed for captions without one."""
+        copied = memory["copied"]
+        count = tf.shape(copied["pieces"])[0]
+        rows = memory.get("prompt_rows", tf.range(tf.shape(tokens)[0]))
+        captions, steps = (
+            tf.gather(one, packing.unpacked) for one in (packing.captions, packing.steps)
+        )
+        prompts = tf.gather(rows, captions)  # [S]
+        places = tf.where(prompts >= 0)
+        at = tf.gather_nd(tf.stack([prompts, steps], 1), places)
+
+        def spread(values):  # of those tokens: one row a prompt
+            values = tf.gather_nd(values, places)
+            shape = tf.concat([[count, tf.shape(tokens)[1]], tf.shape(values)[1:]], 0)
+            return tf.scatter_nd(at, values, shape)
+
+        said = spread(tf.gather_nd(tokens, tf.stack([captions, steps], 1)))
+        progress = self.copying.progress(said, copied)
+        scores = self._copied(spread(fused), spread(seen), progress, memory)
+        return tf.tensor_scatter_nd_add(logits, places, tf.gather_nd(scores, at))
+
     def get_config(self):
         return {
             **super().get_config(),
@@ -234,4 +285,6 @@ class Decoder(keras.layers.Layer):
             "dropout": self.dropout,
             "word_dropout": self.word_dropout,
             "unknown": self.unknown,
+            "continuing": None if self.copying is None else self.copying.continuing,
+            "end": self.end,
         }

@@ -3,13 +3,13 @@
 Legend: B batch, H, W pixels, R regions, D encoder width, P prompt tokens.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import keras
 import tensorflow as tf
 
 from captioner.inputs.images import normalise
+from captioner.inputs.wordpiece import BERT_INPUTS
 
 
 class ImageEncoder(keras.layers.Layer):
@@ -79,7 +79,7 @@ class TextEncoder(keras.layers.Layer):
     def _probe(self) -> int:
         """D, read off a traced graph: in a strategy's scope the encoder can't be run."""
         pieces = tf.TensorSpec([None, None], tf.int32)
-        inputs = dict.fromkeys(("input_word_ids", "input_mask", "input_type_ids"), pieces)
+        inputs = dict.fromkeys(BERT_INPUTS, pieces)
         traced = tf.function(lambda given: self.call(given)[1], autograph=False)
         return int(traced.get_concrete_function(inputs).output_shapes[-1])
 
@@ -103,13 +103,13 @@ class TextEncoder(keras.layers.Layer):
 
     def call(self, inputs, training=False):
         """{input_word_ids, input_mask, input_type_ids} int32 [B, P] -> float32 [B, P, D], [B, D]:
-        sequence and pooled output."""
+        sequence and pooled output. What else there is is ignored."""
         training = bool(training) and self.trainable
+        inputs = {name: inputs[name] for name in BERT_INPUTS}
         try:
             out = self.hub(inputs, training=training)
         except (TypeError, ValueError):
-            names: Sequence[str] = ("input_word_ids", "input_mask", "input_type_ids")
-            out = self.hub([inputs[name] for name in names], training=training)
+            out = self.hub(list(inputs.values()), training=training)
         if isinstance(out, dict):
             return out["sequence_output"], out["pooled_output"]
         pooled, sequence = out

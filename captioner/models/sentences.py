@@ -13,7 +13,12 @@ def embed(text_encoder, inputs) -> tf.Tensor:
     The mean of the tokens' vectors, of length 1 (Reimers and Gurevych, 2019, "Sentence-BERT").
     """
     tokens, _ = text_encoder(inputs)
-    mask = tf.cast(inputs["input_mask"], tokens.dtype)[..., None]
+    return mean_embedding(tokens, inputs["input_mask"])
+
+
+def mean_embedding(tokens: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+    """The same, of the tokens' vectors [B, P, S] and their mask [B, P]."""
+    mask = tf.cast(mask, tokens.dtype)[..., None]
     mean = tf.math.divide_no_nan(
         tf.reduce_sum(tokens * mask, axis=1), tf.reduce_sum(mask, axis=1)
     )
