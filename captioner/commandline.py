@@ -43,7 +43,8 @@ def add_settings(made: argparse.ArgumentParser) -> None:
         nargs="+",
         action="extend",
         default=[],
-        help="settings that beat the recipe's, such as train.epochs=3 (see captioner/config.py)",
+        help="settings that beat the recipe's, such as train.epochs=3 (see "
+        "captioner/config/sections.py)",
     )
 
 
