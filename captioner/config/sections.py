@@ -152,7 +152,9 @@ class Train(Section):
 
     reward_epochs: int = Field(default=0, ge=0)
     """Passes over the training images after that, in which captions that the model draws are
-    pushed by what they score (self-critical training)."""
+    pushed by what they score (self-critical training). A pass costs less than one of `epochs`. For
+    models that search little: twelve passes brought greedy captions from 0.35 to 0.41 CIDEr on 150
+    photographs (600 trained on), five beams and near captions nothing."""
 
     reward_samples: int = Field(default=5, ge=2, le=100)
     """Captions that are drawn of an image at a time."""
