@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import signal
 import statistics
 
 import pytest
@@ -28,6 +30,7 @@ def small(monkeypatch):
     monkeypatch.setattr(training, "CACHED", 4)
     monkeypatch.setattr(training, "_FILES_BATCH", 2)
     monkeypatch.setattr(training, "_STEPS", 2)
+    monkeypatch.setattr(subjects, "SEARCHES", {"greedy": 1})
     monkeypatch.setattr(subjects, "WORDS", 120)
     monkeypatch.setattr(training, "WORDS", 120)
     monkeypatch.setattr(subjects, "_BANK", 30)
@@ -52,6 +55,11 @@ def table(report, name):
     """One measurement's rows by name."""
     (found,) = (one for one in report["measurements"] if one["name"] == name)
     return {row["name"]: row for row in found["rows"]}
+
+
+def captions(report, name):
+    """A measurement's rows that are of captioning without a prompt."""
+    return [row for row in table(report, name) if row.startswith("caption:")]
 
 
 def check(report):
@@ -84,7 +92,6 @@ def test_a_run_folder_is_measured_with_several_searches(tiny_run, tmp_path, smal
         "decode and resize",
         "decode, resize, bare ResNet50",
         "caption: greedy",
-        "caption: beam 5",
         "caption: beam 3",
         "caption_with_prompt: beam 3, two key words",
         "caption_beams: beam 3, two key words",
@@ -107,8 +114,7 @@ def test_an_export_is_measured_as_it_is(exports, tmp_path, small, capsys):
                             "profile")  # fmt: skip
     assert code == 0
     check(report)
-    captions = [name for name in table(report, "captioning, batch 1") if name.startswith("caption:")]
-    assert captions == ["caption: beam 3"]
+    assert captions(report, "captioning, batch 1") == ["caption: beam 3"]
     assert "profile" not in {one["name"] for one in report["measurements"]}
     assert "need its run folder" in report["model"] and report["model"] in capsys.readouterr().out
 
@@ -126,12 +132,11 @@ def test_without_a_model_it_makes_one(tmp_path, small, monkeypatch):
     (tmp_path / "mine" / "a.jpg").write_bytes(photos.made((90, 60), 1)[0])
     code, report = measured(tmp_path, "--only", "captioning", "--images", tmp_path / "mine")
     assert code == 0 and "random weights" in report["model"]
-    assert report["photographs"] == "1 photographs of --images"
+    assert report["photographs"] == "1 photograph of --images"
     check(report)
     # The user's photographs are measured, and no others.
     assert [one["name"][-1] for one in report["measurements"]] == ["1", "2"]
-    searches = [name for name in table(report, "captioning, batch 2") if name.startswith("caption:")]
-    assert searches == [f"caption: {one}" for one in ("greedy", "beam 3", "beam 5", "beam 10")]
+    assert captions(report, "captioning, batch 2") == ["caption: greedy", "caption: beam 10"]
 
 
 def test_caching_and_training(tiny_run, tmp_path, small):
@@ -217,6 +222,20 @@ def test_an_interrupt_prints_and_writes_what_there_is(
     assert rows["b"]["ratio"] == 2
 
 
+def test_an_interrupted_training_is_an_interrupt(tiny_run, tmp_path, small, monkeypatch):
+    """The training loop saves itself when it is interrupted, and says so in its own way."""
+    steps = []
+
+    def step(self, row):
+        steps.append(row["step"])
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(training._Watch, "step", step)
+    code, report = measured(tmp_path, "--model", tiny_run, "--only", "training")
+    assert code == 130 and steps == [1]
+    assert not report["complete"] and report["measurements"] == []
+
+
 def test_json_that_cannot_be_written_is_known_before(tmp_path, interrupted):
     words = ["--json", str(tmp_path / "none" / "figures.json")]
     with pytest.raises(FileNotFoundError):
@@ -230,6 +249,18 @@ def test_the_profile_decodes_as_captioning_does(size):
     whole, errors = decode_images(contents[None], 64)
     assert errors.numpy() == [b""]
     assert (resize(profile.decoded(contents, 64), 64).numpy() == whole[0].numpy()).all()
+
+
+def test_searches_that_a_model_can_be_measured_with(tmp_path):
+    def searches(*overrides, built=object(), own="own"):
+        settings = config.settings("demo", overrides=overrides)
+        return subjects.Subject("", settings, built, own, {}, tmp_path, print).searches
+
+    assert searches() == ["greedy", "beam 3", "beam 5", "own"]
+    assert searches(own="beam 3") == ["greedy", "beam 5", "beam 3"]
+    assert searches("decode.search=sample") == ["own"]
+    assert searches("decode.beams=6", "decode.groups=3") == ["beam 3", "own"]
+    assert searches(built=None) == ["own"]
 
 
 def test_random_captions_are_as_long_as_real_ones():

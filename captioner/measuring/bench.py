@@ -54,7 +54,8 @@ class Bench:
     def about_photos(self) -> str:
         """What the photographs are."""
         if self._given:
-            return f"{len(self._given)} photographs of --images"
+            several = "s" if len(self._given) > 1 else ""
+            return f"{len(self._given)} photograph{several} of --images"
         return "made photographs, {}x{} pixels, 6 bits a pixel".format(*photos.WEB)
 
     def photos(self, count: int) -> list[bytes]:

@@ -75,8 +75,8 @@ class Row(NamedTuple):
     ratio: float
     """To the first contender, of the medians."""
     ratio_quartiles: tuple[float, float]
-    """Of the ratios round by round: the machine's noise, where it lasts longer than a round, is
-    not in them."""
+    """Of the ratios round by round: noise that lasts longer than a round is not in them. In few
+    rounds the ratio of the medians may lie outside."""
 
 
 class Comparison:
@@ -149,12 +149,10 @@ class Comparison:
         rows = self.rows()
         if not rows:
             return []
-        head = ("", self.unit.name, "quartiles", f"× {short(rows[0].name)}", "quartiles")
+        head = ("", self.unit.name, "quartiles", f"× {short(rows[0].name)}")
         cells = [
-            (one.name, number(one.median), span(one.quartiles), f"{one.ratio:.2f}",
-             "" if at == 0 else span(one.ratio_quartiles, ".2f"))
-            for at, one in enumerate(rows)
-        ]  # fmt: skip
+            (one.name, number(one.median), span(one.quartiles), f"{one.ratio:.2f}") for one in rows
+        ]
         count = rows[0].samples
         title = f"{self.title} ({self.unit.better} is better; median of {count})"
         return [title, *aligned([head, *cells]), *self.notes]
@@ -187,9 +185,9 @@ def number(figure: float) -> str:
     return f"{figure:.1f}" if figure >= 10 else f"{figure:.2f}"
 
 
-def span(bounds: tuple[float, float], form: str | None = None) -> str:
+def span(bounds: Sequence[float]) -> str:
     """'41.0 to 44.2'."""
-    return " to ".join(format(one, form) if form else number(one) for one in bounds)
+    return " to ".join(map(number, bounds))
 
 
 def short(name: str) -> str:

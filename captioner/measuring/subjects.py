@@ -130,7 +130,7 @@ def subject(model: Path | None, folder: Path, tell: Tell) -> Subject:
         " other searches and the profile need its run folder, or no --model"
     )
     made = Subject(about, settings, None, own, {own: Path(loaded.source)}, folder, tell)
-    made._calls[own] = loaded.call  # noqa: SLF001 - it is loaded already
+    made._calls[own] = loaded.call  # it is loaded already
     return made
 
 
