@@ -65,8 +65,9 @@ def parser() -> argparse.ArgumentParser:
         "set instead",
     )  # fmt: skip
     made.add_argument(
-        "--rounds", type=count, default=5, metavar="N",
-        help="how often everything is measured, in turns (default: 5)",
+        "--rounds", type=count, default=3, metavar="N",
+        help="how often everything is measured, in turns (default: 3; more for figures that "
+        "are to be relied on)",
     )  # fmt: skip
     made.add_argument(
         "--images", type=Path, metavar="DIR",

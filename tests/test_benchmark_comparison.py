@@ -148,8 +148,8 @@ def test_parts_by_name_in_their_order():
 
 def test_the_announcement_says_what_and_how_long():
     few = session.announcement(["start", "memory"], 1)
-    assert "start, memory" in few and "about 2 minutes" in few
-    assert "about 1 minute on" in session.announcement(["profile"], 1)
+    assert "start, memory" in few and "about 1 minute on" in few
+    assert "about 2 minutes" in session.announcement(["start", "memory"], 3)
     assert "about 5 minutes" in session.announcement(["growth"], 50)
 
 

@@ -28,13 +28,13 @@ class Part(NamedTuple):
 
 # In the order in which they are measured. TensorFlow is loaded by the first.
 PARTS = {
-    "captioning": Part("captioning.captioning", 90, 12),
-    "profile": Part("profile.profile", 15, 3),
-    "caching": Part("training.caching", 5, 4),
-    "training": Part("training.training", 40, 10),
-    "end-to-end": Part("training.end_to_end", 50, 6),
-    "start": Part("processes.starting", 40, 14),
-    "memory": Part("processes.memory", 10, 18),
+    "captioning": Part("captioning.captioning", 65, 10),
+    "profile": Part("profile.profile", 10, 2),
+    "caching": Part("training.caching", 4, 4),
+    "training": Part("training.training", 25, 6),
+    "end-to-end": Part("training.end_to_end", 30, 5),
+    "start": Part("processes.starting", 25, 11),
+    "memory": Part("processes.memory", 5, 12),
     "growth": Part("growth.growth", 300, 0),
 }
 
