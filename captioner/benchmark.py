@@ -62,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--growth", action="store_true",
         help="tables of time and memory by batch, beams, tokens, vocabulary, image side and data "
-        "set instead",
+        "set instead, of models with random weights",
     )  # fmt: skip
     made.add_argument(
         "--rounds", type=count, default=3, metavar="N",

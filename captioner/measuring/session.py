@@ -24,6 +24,8 @@ class Part(NamedTuple):
     """Seconds on two idle cores, whatever the rounds."""
     each: float
     """Seconds of a round."""
+    model: bool = True
+    """Whether it measures the model; otherwise it makes its own."""
 
 
 # In the order in which they are measured. TensorFlow is loaded by the first.
@@ -35,7 +37,7 @@ PARTS = {
     "end-to-end": Part("training.end_to_end", 30, 5),
     "start": Part("processes.starting", 25, 11),
     "memory": Part("processes.memory", 5, 12),
-    "growth": Part("growth.growth", 300, 0),
+    "growth": Part("growth.growth", 300, 0, model=False),
 }
 
 
@@ -83,7 +85,8 @@ def measure(
 
     Returns:
         {"captioner", "complete", "machine", "model", "photographs", "rounds", "measurements"}, fit
-        for JSON; "complete" is false after an interrupt.
+        for JSON; "complete" is false after an interrupt, model and photographs are empty where no
+        part measures them.
 
     Raises:
         CaptionerError: there is no captioner, or no photograph.
@@ -107,8 +110,9 @@ def measure(
     with temporary_folder() as folder:
         bench = Bench(model, images, Path(folder), tell)
         try:
-            report["model"], report["photographs"] = bench.subject.about, bench.about_photos
-            show([bench.subject.about, f"photographs: {bench.about_photos}"])
+            if any(PARTS[name].model for name in parts):
+                report["model"], report["photographs"] = bench.subject.about, bench.about_photos
+                show([bench.subject.about, f"photographs: {bench.about_photos}"])
             for name in parts:
                 module, _, function = PARTS[name].where.partition(".")
                 part = getattr(importlib.import_module(f"{__package__}.{module}"), function)
