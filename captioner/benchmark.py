@@ -1,8 +1,11 @@
 """python -m captioner.benchmark: measures this machine, as ratios to a bare ResNet50."""
 
 import argparse
+import contextlib
 import json
+import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from captioner import commandline
@@ -15,20 +18,35 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.json:  # where it can't be written, that is better known before than after
         arguments.json.open("a", encoding="utf-8").close()
     tell(session.announcement(parts, arguments.rounds))
-    report = session.measure(
-        parts,
-        arguments.rounds,
-        model=arguments.model,
-        images=arguments.images,
-        show=lambda lines: print("\n".join(lines), end="\n\n", flush=True),
-        tell=tell,
-    )
+    with terminating():
+        report = session.measure(
+            parts,
+            arguments.rounds,
+            model=arguments.model,
+            images=arguments.images,
+            show=lambda lines: print("\n".join(lines), end="\n\n", flush=True),
+            tell=tell,
+        )
     if arguments.json:
         text = json.dumps(report, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
         arguments.json.write_text(text, encoding="utf-8")
     if not report["complete"]:
         tell("interrupted: this is what was measured so far")
     return 0 if report["complete"] else 130
+
+
+@contextlib.contextmanager
+def terminating() -> Iterator[None]:
+    """Takes a termination for an interrupt: temporary files are removed, figures written."""
+    try:
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    except ValueError:  # not in the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def tell(text: str) -> None:
