@@ -25,6 +25,8 @@ BELOW = {
     "serving": {"inputs", "models", "decoding", "learning", "captioning", "confidence"},
     "web": {"inputs", "serving"},
     "reporting": {"inputs", "metrics", "drawing", "captioning"},
+    # What is measured is all the rest.
+    "measuring": {"inputs", "models", "decoding", "learning", "serving", "pretrained", "loading"},
 }
 # A run from beginning to end calls what serves it, too.
 RUN = PACKAGE / "learning" / "run.py"
@@ -127,7 +129,7 @@ HEAVY = ("tensorflow", "keras", "tensorflow_text", "tensorflow_hub", "keras_nlp"
         "import captioner.metrics",
         "import captioner.serving.client, captioner.inputs.convert",
         *(f"import captioner.{name}; captioner.{name}.parser()" for name in
-          ("train", "evaluate", "predict", "export", "serve")),
+          ("train", "evaluate", "predict", "export", "serve", "benchmark")),
         "import captioner.web.server",
         "import captioner.reporting.page, captioner.evaluation",
         "import captioner.pretrained",

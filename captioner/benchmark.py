@@ -1,0 +1,98 @@
+"""python -m captioner.benchmark: measures this machine, as ratios to a bare ResNet50."""
+
+import argparse
+import contextlib
+import json
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from captioner import commandline
+from captioner.measuring import session
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Measures, and prints each table as it is done; 130 if the user stopped it."""
+    parts = session.chosen(arguments.only, arguments.growth)
+    if arguments.json:  # where it can't be written, that is better known before than after
+        arguments.json.open("a", encoding="utf-8").close()
+    tell(session.announcement(parts, arguments.rounds))
+    with terminating():
+        report = session.measure(
+            parts,
+            arguments.rounds,
+            model=arguments.model,
+            images=arguments.images,
+            show=lambda lines: print("\n".join(lines), end="\n\n", flush=True),
+            tell=tell,
+        )
+    if arguments.json:
+        text = json.dumps(report, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+        arguments.json.write_text(text, encoding="utf-8")
+    if not report["complete"]:
+        tell("interrupted: this is what was measured so far")
+    return 0 if report["complete"] else 130
+
+
+@contextlib.contextmanager
+def terminating() -> Iterator[None]:
+    """Takes a termination for an interrupt: temporary files are removed, figures written."""
+    try:
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    except ValueError:  # not in the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def tell(text: str) -> None:
+    """Progress goes to standard error."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def count(text: str) -> int:
+    """A number from 1 on, as argparse wants it."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return number
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's arguments."""
+    made = commandline.parser("benchmark", __doc__.partition(": ")[2])
+    made.add_argument(
+        "--model", type=Path, metavar="DIR",
+        help="a run folder, which is exported with several searches, or an export, measured as it "
+        "is (default: a model of the recipe flickr8k's sizes with random weights)",
+    )  # fmt: skip
+    made.add_argument(
+        "--json", type=Path, metavar="FILE", help="write all figures here, with the machine's facts"
+    )
+    made.add_argument(
+        "--only", nargs="+", action="extend", default=[], metavar="NAME",
+        help=f"these parts alone: {', '.join(session.PARTS)}",
+    )  # fmt: skip
+    made.add_argument(
+        "--growth", action="store_true",
+        help="tables of time and memory by batch, beams, tokens, vocabulary, image side and data "
+        "set instead, of models with random weights",
+    )  # fmt: skip
+    made.add_argument(
+        "--rounds", type=count, default=3, metavar="N",
+        help="how often everything is measured, in turns (default: 3; more for figures that "
+        "are to be relied on)",
+    )  # fmt: skip
+    made.add_argument(
+        "--images", type=Path, metavar="DIR",
+        help="photographs to measure with (default: made ones of 500x375 and 4032x3024 pixels)",
+    )  # fmt: skip
+    return made
+
+
+if __name__ == "__main__":
+    commandline.run(main, parser().parse_args())

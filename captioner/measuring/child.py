@@ -1,0 +1,136 @@
+"""What the benchmark's processes run: `python -m captioner.measuring.child WHAT OPTIONS`.
+
+OPTIONS are JSON, and so is the last line that is printed.
+
+Legend: B captions, T tokens, R regions, D encoder width.
+"""
+
+import json
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from captioner.measuring.machine import peak_memory
+
+_CALLS = 3  # the first of them has graphs to optimise
+
+
+def nothing() -> dict[str, Any]:
+    """Imports TensorFlow."""
+    import tensorflow  # noqa: F401
+
+    return {}
+
+
+def bare(side: int, batch: int) -> dict[str, Any]:
+    """Runs a ResNet50 and nothing else."""
+    import tensorflow as tf
+
+    from captioner.measuring.bench import resnet
+
+    net, pixels = resnet(side), tf.random.normal([batch, side, side, 3])
+    for _ in range(_CALLS):
+        net(pixels).numpy()
+    return {}
+
+
+def serve(export: str, photo: str, batch: int) -> dict[str, Any]:
+    """Captions with an export and nothing but TensorFlow."""
+    import tensorflow as tf
+
+    call = tf.saved_model.load(export).signatures["serving_default"]
+    files = tf.constant([Path(photo).read_bytes()] * batch)
+    for _ in range(_CALLS):
+        call(files)["caption"].numpy()
+    return {}
+
+
+def caption(batch: int, beams: int, tokens: int, vocabulary: int, side: int) -> dict[str, Any]:
+    """Captions with a random model of these sizes: seconds of a call, and memory without it."""
+    import tensorflow as tf
+
+    from captioner import config
+    from captioner.measuring import photos
+    from captioner.measuring.subjects import random_model
+    from captioner.serving.signatures import ServedCaptioner
+
+    overrides = [
+        "model.image_weights=none",
+        "model.text_encoder=none",
+        "model.sentence_head=false",
+        "model.neighbours=0",
+        f"model.image_side={side}",
+        f"text.vocabulary={vocabulary}",
+        f"decode.beams={beams}",
+        f"decode.max_tokens={tokens}",
+        f"decode.min_tokens={tokens}",  # as long as can be, whatever the weights
+    ]
+    settings = config.settings("flickr8k", overrides=overrides)
+    served = ServedCaptioner(random_model(settings, vocabulary), settings.decode, side)
+    files = tf.constant(photos.cycled(photos.made(photos.WEB, 4), batch))
+    call = served.functions["serving_default"]
+    before = peak_memory()
+    seconds = []
+    for _ in range(1 + _CALLS):
+        started = time.perf_counter()
+        call(files)["caption"].numpy()
+        seconds.append(time.perf_counter() - started)
+    return {"seconds": statistics.median(seconds[1:]), "before_bytes": before}
+
+
+def records(count: int) -> dict[str, Any]:
+    """Goes through batches of so many synthetic records with a caption each: what the records
+    take, their captions as tokens, and making batches of them."""
+    import numpy as np
+    import tensorflow as tf
+
+    from captioner.inputs.pipeline import Batches, examples
+    from captioner.inputs.records import Record
+    from captioner.inputs.text import CaptionTokenizer
+    from captioner.measuring.subjects import vocabulary
+
+    class Zeros:
+        """Images that take no memory."""
+
+        spec = {"image": tf.TensorSpec([None, None, None], tf.float16)}
+
+        def __call__(self, images, rng):
+            return {"image": np.zeros((len(images), 1, 1), np.float16)}
+
+    tokenizer = CaptionTokenizer(vocabulary(2600))
+    known = np.array(tokenizer.vocabulary[4:], object)
+    tokenizer.encode(["warm"], 21)
+    before = peak_memory()
+    rng = np.random.default_rng(0)
+    data = [
+        Record(str(at), Path(f"{at}.jpg"), (" ".join(known[rng.integers(len(known), size=10)]),),
+               "train")
+        for at in range(count)
+    ]  # fmt: skip
+    held = {"records_bytes": peak_memory() - before}
+    started, before = time.perf_counter(), peak_memory()
+    captions = examples(data, tokenizer, 21, set())
+    made = Batches(captions, Zeros(), batch_size=128, captions_per_image=5)
+    held |= {"read_seconds": time.perf_counter() - started, "held_bytes": peak_memory() - before}
+    started, before = time.perf_counter(), peak_memory()
+    steps = made.epoch(0)
+    next(steps)
+    first = time.perf_counter() - started
+    started, done = time.perf_counter(), 0
+    for _ in zip(range(200), steps, strict=False):
+        done += 1
+    step = (time.perf_counter() - started) / max(1, done)
+    return held | {
+        "first_seconds": first,
+        "step_seconds": step,
+        "batches_bytes": peak_memory() - before,
+    }
+
+
+_WHAT = {one.__name__: one for one in (nothing, bare, serve, caption, records)}
+
+if __name__ == "__main__":
+    found = _WHAT[sys.argv[1]](**json.loads(sys.argv[2]))
+    print(json.dumps(found | {"peak_bytes": peak_memory()}))

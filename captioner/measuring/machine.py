@@ -1,0 +1,88 @@
+"""What a benchmark ran on: figures are of a machine, and mean nothing without it."""
+
+import os
+import platform
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+# What sets the number of threads, if anything does.
+_THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
+
+
+def facts() -> dict[str, Any]:
+    """Processor, cores, memory, versions, threads and load; nothing about the user.
+
+    Loads TensorFlow, for the accelerators there are.
+    """
+    import tensorflow as tf
+
+    devices = [
+        tf.config.experimental.get_device_details(one).get("device_name", one.device_type)
+        for one in tf.config.list_physical_devices()
+        if one.device_type != "CPU"
+    ]
+    return {
+        "processor": _processor(),
+        "cores": cores(),
+        "memory_bytes": _memory(),
+        "accelerators": devices,
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "tensorflow": tf.__version__,
+        "keras": version("keras"),
+        "threads": {name: os.environ[name] for name in _THREADS if name in os.environ},
+        "load": round(os.getloadavg()[0], 2),
+    }
+
+
+def lines(known: dict[str, Any]) -> list[str]:
+    """The facts, for people."""
+    size = known["memory_bytes"]
+    memory = "" if size is None else f", {size / 2**30:.1f} GiB"
+    threads = ", ".join(f"{name}={value}" for name, value in known["threads"].items())
+    return [
+        f"{known['processor']}, {known['cores']} cores{memory}, "
+        f"{', '.join(known['accelerators']) or 'no accelerator'}",
+        f"TensorFlow {known['tensorflow']}, Keras {known['keras']}, Python {known['python']}, "
+        f"{threads or 'as many threads as cores'}; load average {known['load']} before the start",
+    ]
+
+
+def cores() -> int:
+    """Those that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def peak_memory() -> int:
+    """The most memory that this process has held so far, in bytes."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        # Not `getrusage`: what it says begins with the memory of the process that started us.
+        for line in status.read_text(encoding="utf-8").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    import resource
+
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return " ".join(line.partition(":")[2].split())
+    except OSError:  # another system
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _memory() -> int | None:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None

@@ -1,0 +1,113 @@
+"""What only a process of its own can show: how long it takes to start, and how much memory.
+
+`child.py` is what these processes run.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from captioner.errors import CaptionerError
+from captioner.measuring.bench import BARE, Bench
+from captioner.measuring.comparison import MEBIBYTES, SECONDS, Comparison, Contender
+
+BATCH = 32
+_MOST = 3  # rounds: a process takes seconds
+
+
+def starting(bench: Bench) -> Iterator[Comparison]:
+    """From the start of a process to its first caption."""
+    subject = bench.subject
+    export, photo = str(subject.export(subject.own)), str(bench.files[0])
+    yield Comparison(
+        "start",
+        "from the start of a process to its end",
+        SECONDS,
+        [
+            Contender("import tensorflow", _ended(["-c", "import tensorflow"])),
+            Contender(
+                "first caption, TensorFlow alone", _ended(["-c", _plain(export, photo)])
+            ),
+            Contender(
+                "first caption, captioner.predict",
+                _ended(["-m", "captioner.predict", "--model", export, photo]),
+            ),
+        ],
+        most=_MOST,
+    )
+
+
+def _plain(export: str, photo: str) -> str:
+    """A program that captions a photograph with nothing but TensorFlow."""
+    return (
+        "import tensorflow as tf\n"
+        f"model = tf.saved_model.load({export!r})\n"
+        f"with open({photo!r}, 'rb') as file:\n"
+        "    found = model.signatures['serving_default'](tf.constant([file.read()]))\n"
+        "print(found['caption'].numpy())\n"
+    )
+
+
+def memory(bench: Bench) -> Iterator[Comparison]:
+    """The most memory that processes hold."""
+    subject = bench.subject
+    export = str(subject.export(subject.own))
+    photo = str(bench.files[0])
+    served = {"export": export, "photo": photo}
+    bare = {"side": bench.side}
+    yield Comparison(
+        "memory",
+        f"the most memory of a process, {BATCH} photographs at once",
+        MEBIBYTES,
+        [
+            Contender(f"{BARE}, float32", _peak("bare", {**bare, "batch": BATCH})),
+            Contender("import tensorflow", _peak("nothing", {})),
+            Contender("model loaded, one caption", _peak("serve", {**served, "batch": 1})),
+            Contender("model serving", _peak("serve", {**served, "batch": BATCH})),
+        ],
+        most=_MOST,
+        warm=0,
+    )
+
+
+def _ended(words: list[str]) -> Callable[[], float]:
+    def sample() -> float:
+        started = time.perf_counter()
+        _run(words)
+        return time.perf_counter() - started
+
+    return sample
+
+
+def _peak(what: str, options: dict[str, Any]) -> Callable[[], float]:
+    return lambda: child(what, options)["peak_bytes"]
+
+
+def child(what: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Runs a function of `child.py` in a process of its own; what it gives.
+
+    Raises:
+        CaptionerError: the process failed.
+    """
+    said = _run(["-m", "captioner.measuring.child", what, json.dumps(options)])
+    return json.loads(said.splitlines()[-1])
+
+
+def _run(words: list[str]) -> str:
+    """What a Python process prints."""
+    # In it, captioner is what it is here, from wherever it was imported.
+    before = [os.environ["PYTHONPATH"]] if "PYTHONPATH" in os.environ else []
+    path = os.pathsep.join([str(Path(__file__).resolve().parents[2]), *before])
+    done = subprocess.run(
+        [sys.executable, *words], capture_output=True, text=True, stdin=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": path},
+    )  # fmt: skip
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or [""])[-1]
+        raise CaptionerError(f"a process of the benchmark failed ({done.returncode}): {last}")
+    return done.stdout

@@ -1,0 +1,289 @@
+"""Training and its feature cache, beside the image encoder that they are there to spare.
+
+Training is the project's own loop, on captions and features that are drawn at random. Its model
+has 512 units and a vocabulary of 2,600; a step has 128 captions of at most 21 tokens, and no
+prompts: what captioning models are usually compared at.
+
+Legend: N images, T tokens, R regions, D encoder width.
+"""
+
+import contextlib
+import io
+import itertools
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from captioner import config
+from captioner.config import Settings
+from captioner.inputs.features import FeatureCache, open_features
+from captioner.inputs.pipeline import Batches, CachedImages, Examples, ReadImages
+from captioner.inputs.records import Record
+from captioner.inputs.text import START
+from captioner.learning.loop import Interrupted, Stage, Trainer
+from captioner.measuring.bench import BARE, Bench
+from captioner.measuring.comparison import RATE, Comparison, Contender, timed
+from captioner.measuring.subjects import WORDS, random_model, random_tokens, text_encoder
+from captioner.models.build import Built
+
+TOKENS = 21
+BATCH = 128  # captions of a step, on average
+CAPTIONS = 130  # what it really is, as an image's five captions stay together
+CACHED = 64  # images
+_STEPS = 8  # of a sample
+_WARM = 4  # steps before the first that counts
+_FILES_BATCH = 32
+
+
+def caching(bench: Bench) -> Iterator[Comparison]:
+    """Writing the feature cache of photographs, and opening what was written."""
+    side = bench.side
+    numbers = itertools.count()
+    records = _records(bench, CACHED)
+    if bench.subject.built is not None:
+        encoder = bench.subject.built.model.image_encoder
+    else:
+        from captioner.models.encoders import ImageEncoder
+
+        encoder = ImageEncoder(side)
+    signature = [tf.TensorSpec([None, side, side, 3], tf.uint8)]
+    encode = tf.function(encoder, input_signature=signature, autograph=False)
+    options = {"shape": (encoder.regions, encoder.width), "side": side, "fingerprint": "benchmark"}
+
+    def write() -> float:
+        where = bench.folder / f"cache-{next(numbers)}"
+        started = time.perf_counter()
+        open_features(records, encode, folder=where, **options)
+        seconds = time.perf_counter() - started
+        shutil.rmtree(where)
+        return seconds
+
+    there = bench.folder / "cache"
+
+    def reopen():
+        open_features(records, encode, folder=there, **options)
+
+    reopen()
+    yield Comparison(
+        "caching",
+        f"the feature cache of {CACHED} photographs, from their files to the disk",
+        RATE,
+        [
+            bench.bare_contender(_FILES_BATCH, CACHED),
+            Contender("write the cache", write, CACHED),
+            Contender("open it, checking its sums", timed(reopen), CACHED),
+        ],
+    )
+
+
+def training(bench: Bench) -> Iterator[Comparison]:
+    """Steps of the training loop on cached features, and reading these alone."""
+    settings = _settings(bench)
+    built = _built(bench, settings)
+    cache = _random_cache(bench, built)
+    for what, shortest in (("as long as Flickr8k's", 5), (f"all of {TOKENS} tokens", TOKENS)):
+        yield Training(
+            f"training, captions {what}",
+            f"training on cached features, captions {what}",
+            bench,
+            settings,
+            built,
+            CachedImages(cache),
+            shortest,
+            reading=True,
+        )
+
+
+def end_to_end(bench: Bench) -> Iterator[Comparison]:
+    """Training on image files, with the image encoder frozen and trained."""
+    plain = ["data.cache_features=false"]
+    for what, overrides, steps in (
+        ("the image encoder frozen", plain, 2),
+        ("the image encoder trained, too", [*plain, 'train.freeze=["text_encoder"]'], 1),
+    ):
+        settings = _settings(bench, overrides)
+        yield Training(
+            f"end to end, {what}",
+            f"training on image files, {what}",
+            bench,
+            settings,
+            _built(bench, settings),
+            ReadImages(_records(bench, CACHED), bench.side, augmented=False),
+            5,
+            steps=steps,
+        )
+
+
+class Training(Comparison):
+    """A training, stopped every few steps to measure what it is compared with.
+
+    Args:
+        name, title: as `Comparison` has them.
+        bench: where to measure.
+        settings: of the training.
+        built: the model to train.
+        images: what the steps take images from.
+        shortest: int. Tokens of the shortest caption.
+        steps: int. Of a sample.
+        reading: bool. Whether to measure, too, how fast batches are made alone.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        title: str,
+        bench: Bench,
+        settings: Settings,
+        built: Built,
+        images: CachedImages | ReadImages,
+        shortest: int,
+        *,
+        steps: int = _STEPS,
+        reading: bool = False,
+    ):
+        self._bench, self._settings, self._built = bench, settings, built
+        self._images, self._shortest, self._steps = images, shortest, steps
+        captions = CAPTIONS * steps
+        bare = bench.bare_contender(CAPTIONS // 5)
+        contenders = [
+            Contender(f"{BARE}, images", bare.sample, bare.amount),
+            Contender("training, captions", lambda: 0.0, captions),
+        ]
+        if reading:
+            contenders.append(Contender("reading alone, captions", self._read, captions))
+        notes = [f"  the ratio is captions for each image that {BARE} encodes in the same time"]
+        super().__init__(name, title, RATE, contenders, notes=notes)
+
+    def measure(self, rounds: int) -> None:
+        """Trains; between its steps the others are measured."""
+        made = self._batches(_WARM + rounds * self._steps)
+        self._reading = itertools.cycle(range(100))
+        self._made = made
+        stage = Stage("benchmark", made, 1, validate=False)
+        run = self._bench.folder / "training"
+        shutil.rmtree(run, ignore_errors=True)
+        run.mkdir()
+        trainer = Trainer(
+            self._built.model, self._settings.train, tf.distribute.get_strategy(), [stage], run,
+            None, _Watch(self), self._bench.tell,
+        )  # fmt: skip
+        try:
+            # Its progress bar would count steps of a training that nobody asked for.
+            with contextlib.redirect_stderr(io.StringIO()):
+                trainer.fit()
+        except Interrupted:
+            raise KeyboardInterrupt from None
+        finally:
+            shutil.rmtree(run, ignore_errors=True)
+
+    def round(self, seconds: float | None) -> None:
+        """A round's samples; None for one that doesn't count."""
+        for one in self.contenders:
+            sample = seconds if one.name.startswith("training") else one.sample()
+            if seconds is not None:
+                self.samples[one.name].append(sample)
+
+    @property
+    def steps(self) -> int:
+        """Of a sample."""
+        return self._steps
+
+    def _read(self) -> float:
+        """Seconds for the batches of a sample, as the loop's data set takes them."""
+        started = time.perf_counter()
+        batches = tf.data.Dataset.from_generator(
+            lambda: itertools.chain.from_iterable(self._made.epoch(next(self._reading))),
+            output_signature=self._made.signature(TOKENS),
+        )
+        for _ in batches.take(self._steps):
+            pass
+        return time.perf_counter() - started
+
+    def _batches(self, steps: int) -> Batches:
+        count = CAPTIONS * steps
+        rng = np.random.default_rng(0)
+        tokens = random_tokens(count, TOKENS, WORDS, rng, self._shortest)
+        tokens = np.concatenate([np.full((count, 1), START, np.int32), tokens], 1)
+        # Five captions of an image, and as many images as there are, again and again.
+        images = np.arange(count) // 5 % CACHED
+        return Batches(
+            Examples(images, tokens, [""] * count, None),
+            self._images,
+            batch_size=BATCH,
+            captions_per_image=5,
+            prompt_tokenizer=self._built.prompt_tokenizer,
+        )
+
+
+class _Watch:
+    """What the training loop reports to: times its steps, wall clock, with all that is between."""
+
+    def __init__(self, comparison: Training):
+        self._comparison = comparison
+        self._begun = 0.0
+
+    def step(self, row) -> None:
+        """A step has ended."""
+        steps, done = self._comparison.steps, row["step"] - _WARM
+        if done < 0:
+            return
+        if done == 0:
+            self._comparison.round(None)
+        elif done % steps:
+            return
+        else:
+            self._comparison.round(time.perf_counter() - self._begun)
+        self._begun = time.perf_counter()
+
+    def validation(self, row) -> None:
+        """There is none."""
+
+
+def _settings(bench: Bench, overrides: Sequence[str] = ()) -> Settings:
+    words = [
+        f"model.text_encoder={text_encoder(bench.folder)}",
+        "model.image_weights=none",
+        f"model.image_side={bench.side}",
+        "model.units=512",
+        "model.heads=8",
+        "train.distribution=none",
+        f"train.batch_size={BATCH}",
+        "train.captions_per_image=5",
+        f"decode.max_tokens={TOKENS}",
+        *overrides,
+    ]
+    return config.settings("demo", overrides=words)
+
+
+def _built(bench: Bench, settings: Settings) -> Built:
+    bench.tell("making a model to train")
+    return random_model(settings, WORDS)
+
+
+def _records(bench: Bench, count: int) -> list[Record]:
+    files = bench.files
+    return [
+        Record(str(at), files[at % len(files)], ("a photograph",), "train") for at in range(count)
+    ]
+
+
+def _random_cache(bench: Bench, built: Built) -> FeatureCache:
+    """A cache of random features: what is in them doesn't matter to who reads them."""
+    encoder = built.model.image_encoder
+    rng = np.random.default_rng(0)
+
+    def encode(pixels) -> np.ndarray:
+        size = (len(pixels), encoder.regions, encoder.width)
+        return rng.random(size, np.float32)
+
+    return open_features(
+        _records(bench, CACHED),
+        encode,
+        folder=bench.folder / "features",
+        shape=(encoder.regions, encoder.width),
+        side=bench.side,
+        fingerprint="random",
+    )

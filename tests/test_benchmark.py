@@ -1,0 +1,280 @@
+"""python -m captioner.benchmark on tiny models: structure and invariants, no timings."""
+
+import json
+import math
+import os
+import signal
+import statistics
+
+import pytest
+import tensorflow as tf
+
+from captioner import benchmark, config
+from captioner.inputs.images import decode_images
+from captioner.inputs.resample import resize
+from captioner.measuring import captioning, photos, processes, profile, subjects, training
+from captioner.measuring.comparison import RATE, Comparison, Contender
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Everything in sizes that tests can wait for."""
+    monkeypatch.setattr(captioning, "BATCHES", (1, 2))
+    monkeypatch.setattr(captioning, "_PHONE_BATCH", 2)
+    monkeypatch.setattr(photos, "WEB", (100, 75))
+    monkeypatch.setattr(photos, "PHONE", (400, 300))
+    monkeypatch.setattr(profile, "IMAGES", 3)
+    monkeypatch.setattr(processes, "BATCH", 2)
+    monkeypatch.setattr(training, "BATCH", 10)
+    monkeypatch.setattr(training, "CAPTIONS", 10)
+    monkeypatch.setattr(training, "CACHED", 4)
+    monkeypatch.setattr(training, "_FILES_BATCH", 2)
+    monkeypatch.setattr(training, "_STEPS", 2)
+    monkeypatch.setattr(subjects, "SEARCHES", {"greedy": 1})
+    monkeypatch.setattr(subjects, "WORDS", 120)
+    monkeypatch.setattr(training, "WORDS", 120)
+    monkeypatch.setattr(subjects, "_BANK", 30)
+    monkeypatch.setattr(subjects, "_BERT_WORDS", 200)
+    monkeypatch.setattr(subjects, "_BERT_WIDTH", 8)
+    monkeypatch.setattr(subjects, "_BERT_LAYERS", 1)
+
+
+def measured(tmp_path, *words):
+    """The command's exit code and its JSON."""
+    path = tmp_path / "figures.json"
+    words = ["--rounds", "2", "--json", str(path), *map(str, words)]
+    code = benchmark.main(benchmark.parser().parse_args(words))
+
+    def refuse(name):
+        raise AssertionError(f"{name} is no JSON")
+
+    return code, json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
+
+
+def table(report, name):
+    """One measurement's rows by name."""
+    (found,) = (one for one in report["measurements"] if one["name"] == name)
+    return {row["name"]: row for row in found["rows"]}
+
+
+def captions(report, name):
+    """A measurement's rows that are of captioning without a prompt."""
+    return [row for row in table(report, name) if row.startswith("caption:")]
+
+
+def check(report):
+    """What holds of every comparison."""
+    for one in report["measurements"]:
+        assert one["rows"] and one["better"] in ("higher", "lower")
+        if "compared_with" not in one:
+            continue
+        first = one["rows"][0]
+        assert first["name"] == one["compared_with"] and first["ratio"] == 1
+        for row in one["rows"]:
+            assert row["ratio"] == pytest.approx(row["median"] / first["median"])
+            low, high = row["quartiles"]
+            assert 0 < low <= row["median"] <= high and math.isfinite(high)
+            low, high = row["ratio_quartiles"]
+            assert 0 < low <= high
+
+
+def test_a_run_folder_is_measured_with_several_searches(tiny_run, tmp_path, small, capsys):
+    code, report = measured(tmp_path, "--model", tiny_run, "--only", "profile", "captioning")
+    assert code == 0 and report["complete"]
+    check(report)
+    names = [one["name"] for one in report["measurements"]]
+    assert names == [
+        "captioning, batch 1", "captioning, batch 2", "captioning, phone photographs, batch 2",
+        "profile",
+    ]  # fmt: skip
+    assert list(table(report, "captioning, batch 2")) == [
+        "bare ResNet50, float32",
+        "decode and resize",
+        "decode, resize, bare ResNet50",
+        "caption: greedy",
+        "caption: beam 3",
+        "caption_with_prompt: beam 3, two key words",
+        "caption_beams: beam 3, two key words",
+    ]
+    steps = table(report, "profile")
+    assert list(steps)[:3] == ["read the headers", "decode", "resize"]
+    assert steps["the whole, as exported"]["share"] == 1
+    for row in steps.values():
+        assert row["an_image"] == pytest.approx(row["median"] / 3)
+    said = capsys.readouterr()
+    for one in report["measurements"]:
+        assert one["title"] in said.out
+    # Neither the run nor the temporary folder is named by its place.
+    assert str(tiny_run.parent) not in json.dumps(report) and str(tmp_path) not in said.out
+    assert [path.name for path in (tiny_run / "export").iterdir()] == ["1"]
+
+
+def test_an_export_is_measured_as_it_is(exports, tmp_path, small, capsys):
+    code, report = measured(tmp_path, "--model", exports["float32"], "--only", "captioning",
+                            "profile")  # fmt: skip
+    assert code == 0
+    check(report)
+    assert captions(report, "captioning, batch 1") == ["caption: beam 3"]
+    assert "profile" not in {one["name"] for one in report["measurements"]}
+    assert "need its run folder" in report["model"] and report["model"] in capsys.readouterr().out
+
+
+def test_without_a_model_it_makes_one(tmp_path, small, monkeypatch):
+    real = subjects.own_settings
+
+    def tiny(folder):
+        words = ["model.image_side=64", "model.units=16", "decode.max_tokens=6"]
+        changed = [*words, f"model.text_encoder={real(folder).model.text_encoder}"]
+        return config.settings("flickr8k", overrides=["model.image_weights=none", *changed])
+
+    monkeypatch.setattr(subjects, "own_settings", tiny)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "a.jpg").write_bytes(photos.made((90, 60), 1)[0])
+    code, report = measured(tmp_path, "--only", "captioning", "--images", tmp_path / "mine")
+    assert code == 0 and "random weights" in report["model"]
+    assert report["photographs"] == "1 photograph of --images"
+    check(report)
+    # The user's photographs are measured, and no others.
+    assert [one["name"][-1] for one in report["measurements"]] == ["1", "2"]
+    assert captions(report, "captioning, batch 2") == ["caption: greedy", "caption: beam 10"]
+
+
+def test_caching_and_training(tiny_run, tmp_path, small):
+    code, report = measured(
+        tmp_path, "--model", tiny_run, "--only", "caching", "training", "end-to-end"
+    )
+    assert code == 0
+    check(report)
+    assert list(table(report, "caching")) == [
+        "bare ResNet50, float32", "write the cache", "open it, checking its sums"
+    ]  # fmt: skip
+    for name in ("as long as Flickr8k's", "all of 21 tokens"):
+        rows = table(report, f"training, captions {name}")
+        assert list(rows) == [
+            "bare ResNet50, images", "training, captions", "reading alone, captions"
+        ]  # fmt: skip
+        assert {row["samples"] for row in rows.values()} == {2}
+    for name in ("frozen", "trained, too"):
+        rows = table(report, f"end to end, the image encoder {name}")
+        assert {row["samples"] for row in rows.values()} == {2}
+
+
+@pytest.mark.slow
+def test_processes(tiny_run, tmp_path, small):
+    code, report = measured(tmp_path, "--model", tiny_run, "--only", "start", "memory")
+    assert code == 0
+    check(report)
+    start = table(report, "start")
+    assert start["import tensorflow"]["ratio"] == 1
+    assert min(row["ratio"] for name, row in start.items() if "caption" in name) > 1
+    memory = table(report, "memory")
+    least = memory["import tensorflow"]["median"]
+    assert all(row["median"] >= least for row in memory.values())
+
+
+@pytest.mark.slow
+def test_growth(tmp_path, small, monkeypatch):
+    from captioner.measuring import growth
+
+    base = {"batch": 1, "beams": 1, "tokens": 2, "vocabulary": 60, "side": 32}
+    monkeypatch.setattr(growth, "BASE", base)
+    monkeypatch.setattr(growth, "SIZES", {"beams": (1, 2), "side": (32, 64)})
+    monkeypatch.setattr(growth, "RECORDS", (100, 1000))
+    code, report = measured(tmp_path, "--growth")
+    assert code == 0 and report["model"] == ""
+    names = [one["name"] for one in report["measurements"]]
+    assert names == ["growth, beams", "growth, side", "growth, records"]
+    beams = report["measurements"][0]["rows"]
+    assert [row["beams"] for row in beams] == [1, 2] and beams[0]["growth"] == 1
+    assert all(row["peak_bytes"] >= row["call_bytes"] >= 0 for row in beams)
+
+
+@pytest.fixture
+def interrupted(monkeypatch):
+    """A part of two comparisons, in the second of which the user presses Ctrl-C."""
+
+    def part(bench):
+        def press():
+            raise KeyboardInterrupt
+
+        yield Comparison("whole", "the whole one", RATE, [Contender("a", lambda: 1.0)], warm=0)
+        turns = iter([1.0, 1.0])
+        yield Comparison(
+            "broken", "the broken one", RATE,
+            [Contender("a", lambda: 2.0), Contender("b", lambda: next(turns, None) or press())],
+            warm=0,
+        )  # fmt: skip
+        raise AssertionError("it went on")
+
+    monkeypatch.setattr(captioning, "captioning", part)
+
+
+def test_an_interrupt_prints_and_writes_what_there_is(
+    exports, tmp_path, small, interrupted, capsys
+):
+    words = ["--rounds", "3", "--model", exports["float32"], "--only", "captioning"]
+    code, report = measured(tmp_path, *words)
+    assert code == 130 and not report["complete"]
+    out = capsys.readouterr().out
+    assert out.index("the whole one") < out.index("the broken one")
+    rows = table(report, "broken")
+    assert rows["a"]["samples"] == 3 and rows["b"]["samples"] == 2
+    assert rows["b"]["ratio"] == 2
+
+
+def test_an_interrupted_training_is_an_interrupt(tiny_run, tmp_path, small, monkeypatch):
+    """The training loop saves itself when it is interrupted, and says so in its own way."""
+    steps = []
+
+    def step(self, row):
+        steps.append(row["step"])
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(training._Watch, "step", step)
+    code, report = measured(tmp_path, "--model", tiny_run, "--only", "training")
+    assert code == 130 and steps == [1]
+    assert not report["complete"] and report["measurements"] == []
+
+
+def test_json_that_cannot_be_written_is_known_before(tmp_path, interrupted):
+    words = ["--json", str(tmp_path / "none" / "figures.json")]
+    with pytest.raises(FileNotFoundError):
+        benchmark.main(benchmark.parser().parse_args(words))
+
+
+@pytest.mark.parametrize("size", [(100, 75), (300, 200), (400, 900), (1700, 1600)])
+def test_the_profile_decodes_as_captioning_does(size):
+    """At the same scale: else the pixels would differ."""
+    contents = tf.constant(photos.made(size, 1)[0])
+    whole, errors = decode_images(contents[None], 64)
+    assert errors.numpy() == [b""]
+    assert (resize(profile.decoded(contents, 64), 64).numpy() == whole[0].numpy()).all()
+
+
+def test_searches_that_a_model_can_be_measured_with(tmp_path):
+    def searches(*overrides, built=object(), own="own"):
+        settings = config.settings("demo", overrides=overrides)
+        return subjects.Subject("", settings, built, own, {}, tmp_path, print).searches
+
+    assert searches() == ["greedy", "beam 3", "beam 5", "own"]
+    assert searches(own="beam 3") == ["greedy", "beam 5", "beam 3"]
+    assert searches("decode.search=sample") == ["own"]
+    assert searches("decode.beams=6", "decode.groups=3") == ["beam 3", "own"]
+    assert searches(built=None) == ["own"]
+
+
+def test_random_captions_are_as_long_as_real_ones():
+    import numpy as np
+
+    tokens = subjects.random_tokens(4000, 24, 100, np.random.default_rng(0))
+    lengths = (tokens != 0).sum(1)
+    assert 13 < statistics.mean(lengths) < 15 and lengths.min() >= 6 and lengths.max() == 24
+    ends = tokens[np.arange(len(tokens)), lengths - 1]
+    assert (ends == 3).all() and (tokens[:, 0] >= 4).all()
+    fixed = subjects.random_tokens(50, 21, 100, np.random.default_rng(0), shortest=21)
+    assert ((fixed != 0).sum(1) == 21).all()
+
+
+def test_made_words_are_all_different():
+    words = subjects.vocabulary(10_000)
+    assert len(set(words)) == len(words) == 10_000
