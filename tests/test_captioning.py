@@ -196,12 +196,18 @@ def test_beams_maps_and_tokens(model):
             joined = b" ".join(pieces).decode().strip().replace(" ##", "")
             if not prompts[row].endswith("…"):
                 assert joined == out["captions"][row, beam].decode()
-        # The end token counts as one of a caption's tokens.
-        scores = out["log_probs"][row] / (lengths[row] + 1.0) ** model.settings["length_penalty"]
-        assert (np.diff(scores) <= 1e-5).all()
         assert len(set(out["captions"][row])) == 3
     assert lengths[0].min() >= 1 and lengths.max() < T
     assert b"[UNK]" in out["tokens"][4, 0]
+
+
+def test_captions_come_by_score_where_near_ones_have_no_say(tiny_run):
+    plain = captioner.load(tiny_run, overrides=["decode.consensus=0", "decode.length_penalty=0.7"])
+    out = call(plain, "caption_beams", [jpeg(1), jpeg(2), jpeg(3)], ["", "dog", "two red…"])
+    # The end token counts as one of a caption's tokens.
+    lengths = (out["tokens"] != b"").sum(-1) + 1.0
+    scores = out["log_probs"] / lengths**0.7
+    assert (np.diff(scores) <= 1e-5).all() and (np.diff(scores) < -1e-3).any()
 
 
 def test_log_prob_is_the_model_s_own_with_the_end(run_model):
