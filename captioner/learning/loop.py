@@ -320,8 +320,8 @@ class Trainer:
             raise CaptionerError(
                 f"the {bad[0].replace('_', ' ')} is {row[bad[0]]} in {stage.label} epoch "
                 f"{epoch + 1}, batch {at + 1} of {stage.batches.steps} (its captions begin "
-                f"{stage.batches.describe(epoch, at)}); the last checkpoint is sound: look at these "
-                "examples, or begin a new run with a lower train.learning_rate"
+                f"{stage.batches.describe(epoch, at)}); the last checkpoint is sound: look at "
+                "these examples, or begin a new run with a lower train.learning_rate"
             )
 
     # Files.

@@ -86,8 +86,9 @@ def bleu(counts: np.ndarray) -> np.ndarray:
 
 
 def smoothed(counts: np.ndarray) -> np.ndarray:
-    """BLEU-4 of single captions, [...] from [..., 10], which is above 0 without a shared run of four:
-    one is added to the n-grams matched and written from two words on (Lin and Och, 2004, "ORANGE").
+    """BLEU-4 of single captions, [...] from [..., 10]; above 0 without a shared run of four, too.
+
+    One is added to the n-grams matched and written from two words on (Lin and Och, 2004, "ORANGE").
     """
     more = np.array(counts)
     for first in (1, ORDERS + 1):
