@@ -61,6 +61,7 @@ def caption(batch: int, beams: int, tokens: int, vocabulary: int, side: int) -> 
         "model.text_encoder=none",
         "model.sentence_head=false",
         "model.neighbours=0",
+        "model.copying=false",
         f"model.image_side={side}",
         f"text.vocabulary={vocabulary}",
         f"decode.beams={beams}",
