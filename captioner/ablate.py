@@ -22,7 +22,7 @@ def main(arguments: argparse.Namespace) -> int:
     """Trains what isn't trained yet, and prints the table; 1 if something failed."""
     recipe, overrides = arguments.recipe, arguments.overrides
     parts = ablation.read_parts(recipe, arguments.parts)
-    every = ablation.variants(recipe, arguments.data, overrides, parts, tell)
+    every = ablation.variants(recipe, arguments.data, overrides, parts, commandline.tell)
     found = ablation.chosen(every, arguments.only)
     DataSet("", ()).split(arguments.split)  # a wrong name is better known before
     out = arguments.out or Path("runs") / f"ablation-{Path(recipe).stem}"
@@ -33,8 +33,9 @@ def main(arguments: argparse.Namespace) -> int:
     interrupted = False
     if not arguments.table_only:
         with alone(out) as lock:
+            train = functools.partial(run, lock)
             there = ablation.Ablation(
-                out, recipe, overrides, arguments.split, functools.partial(run, lock), tell
+                out, recipe, overrides, arguments.split, train, commandline.tell
             )
             interrupted = not make(there, plan)
     outcomes = [(variant.name, there.outcome(variant, seed)) for variant, seed in plan]
@@ -42,7 +43,7 @@ def main(arguments: argparse.Namespace) -> int:
     print(table(rows, arguments.split))
     print(f"\n    {made_by(arguments)}")
     if interrupted:
-        tell(f"interrupted; the same command goes on from what is in {out}")
+        commandline.tell(f"interrupted; the same command goes on from what is in {out}")
         return 130
     return 1 if any(known.error for _, known in outcomes) else 0
 
@@ -53,7 +54,7 @@ def make(there: ablation.Ablation, plan: Sequence[tuple[Variant, int]]) -> bool:
         with terminating():
             for done, (variant, seed) in enumerate(plan, 1):
                 if there.outcome(variant, seed).scores is None:
-                    tell(f"{done} of {len(plan)}: {variant.name}, seed {seed}")
+                    commandline.tell(f"{done} of {len(plan)}: {variant.name}, seed {seed}")
                     there.make(variant, seed)
     except KeyboardInterrupt:
         return False
@@ -116,7 +117,7 @@ def run(lock: int, words: Sequence[str], log: Path) -> int:
         try:
             return child.wait()
         except KeyboardInterrupt:
-            tell("stopping: waiting for the run to save itself (again: at once)")
+            commandline.tell("stopping: waiting for the run to save itself (again: at once)")
             child.terminate()
             try:
                 child.wait()
@@ -155,19 +156,6 @@ def made_by(arguments: argparse.Namespace) -> str:
     return f"python -m captioner.ablate {shlex.join(words)}"
 
 
-def tell(text: str) -> None:
-    """Progress goes to standard error."""
-    print(text, file=sys.stderr, flush=True)
-
-
-def count(text: str) -> int:
-    """A number from 1 on, as argparse wants it."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return number
-
-
 def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
     made = commandline.parser("ablate", __doc__.partition(": ")[2])
@@ -186,11 +174,11 @@ def parser() -> argparse.ArgumentParser:
         "--out", type=Path, metavar="DIR", help="run folders (default: runs/ablation-RECIPE)"
     )
     made.add_argument(
-        "--seeds", type=count, default=3, metavar="N",
+        "--seeds", type=commandline.count, default=3, metavar="N",
         help="trainings of the full and of the plain model (default: 3)",
     )  # fmt: skip
     made.add_argument(
-        "--seeds-each", type=count, default=1, metavar="N",
+        "--seeds-each", type=commandline.count, default=1, metavar="N",
         help="trainings without each part (default: 1)",
     )  # fmt: skip
     made.add_argument(

@@ -4,7 +4,6 @@ import argparse
 import contextlib
 import json
 import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +16,7 @@ def main(arguments: argparse.Namespace) -> int:
     parts = session.chosen(arguments.only, arguments.growth)
     if arguments.json:  # where it can't be written, that is better known before than after
         arguments.json.open("a", encoding="utf-8").close()
-    tell(session.announcement(parts, arguments.rounds))
+    commandline.tell(session.announcement(parts, arguments.rounds))
     with terminating():
         report = session.measure(
             parts,
@@ -25,13 +24,13 @@ def main(arguments: argparse.Namespace) -> int:
             model=arguments.model,
             images=arguments.images,
             show=lambda lines: print("\n".join(lines), end="\n\n", flush=True),
-            tell=tell,
+            tell=commandline.tell,
         )
     if arguments.json:
         text = json.dumps(report, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
         arguments.json.write_text(text, encoding="utf-8")
     if not report["complete"]:
-        tell("interrupted: this is what was measured so far")
+        commandline.tell("interrupted: this is what was measured so far")
     return 0 if report["complete"] else 130
 
 
@@ -47,19 +46,6 @@ def terminating() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def tell(text: str) -> None:
-    """Progress goes to standard error."""
-    print(text, file=sys.stderr, flush=True)
-
-
-def count(text: str) -> int:
-    """A number from 1 on, as argparse wants it."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return number
 
 
 def parser() -> argparse.ArgumentParser:
@@ -83,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
         "set instead, of models with random weights",
     )  # fmt: skip
     made.add_argument(
-        "--rounds", type=count, default=3, metavar="N",
+        "--rounds", type=commandline.count, default=3, metavar="N",
         help="how often everything is measured, in turns (default: 3; more for figures that "
         "are to be relied on)",
     )  # fmt: skip

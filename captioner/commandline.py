@@ -108,6 +108,19 @@ def _hush_native_code() -> None:
     faulthandler.enable(sys.stderr)  # a crash in native code still leaves a trace
 
 
+def tell(text: str) -> None:
+    """Progress goes to standard error."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def count(text: str) -> int:
+    """A number from 1 on, as argparse wants it."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return number
+
+
 def describe(error: OSError) -> str:
     """An operating-system error in one line, with what to do about a full disk."""
     where = f" ({error.filename})" if error.filename else ""
