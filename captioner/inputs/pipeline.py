@@ -244,7 +244,6 @@ class Batches:
         caption_ends = np.cumsum([0, *sizes])[ends]
         parts = {name: np.split(column, ends) for name, column in images.items()}
         shares = zip(
-            np.split(positions, ends),
             [dict(zip(parts, part, strict=True)) for part in zip(*parts.values(), strict=True)]
             or [{}] * self._replicas,
             np.split(sizes, ends),
@@ -256,7 +255,6 @@ class Batches:
 
     def _batch(
         self,
-        positions: np.ndarray,
         images: Batch,
         sizes: np.ndarray,
         captions: np.ndarray,
@@ -264,7 +262,7 @@ class Batches:
     ) -> Batch:
         batch = {
             **images,
-            "image_rows": np.repeat(np.arange(len(positions), dtype=np.int32), sizes),
+            "image_rows": np.repeat(np.arange(len(sizes), dtype=np.int32), sizes),
             "tokens": self.data.tokens[captions],
         }
         if self._tokenize is not None:

@@ -22,7 +22,7 @@ class Reward:
     def __init__(self, references: Sequence[Sequence[str]], bleu: float = 0.0):
         words = [[tokenize(text) for text in texts] for texts in references]
         self._cider = Cider({str(at): texts for at, texts in enumerate(words)})
-        self._bleu = Bleu(words)
+        self._bleu = Bleu(words) if bleu else None
         self._weight = bleu
 
     def __call__(self, texts: np.ndarray, positions: np.ndarray) -> np.ndarray:
@@ -31,7 +31,7 @@ class Reward:
         captions = [text.decode("utf-8", "replace").split() for text in texts.ravel()]
         pairs = list(zip(images, captions, strict=True))
         found = self._cider.score((str(image), words) for image, words in pairs)
-        if self._weight and pairs:
+        if self._bleu is not None and pairs:
             counts = np.stack([self._bleu.count(image, words) for image, words in pairs])
             found += self._weight * smoothed(counts)
         return found.astype(np.float32).reshape(texts.shape)
