@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from clients import UNREADABLE, jpeg, loaded
 
-from captioner import calibrate, confidence, loading, predict
+from captioner import about, calibrate, confidence, config, loading, predict
 from captioner.captioning import Captioner, Result
-from captioner.confidence import Calibration, main_noun, reliability, shares_main_noun
+from captioner.confidence import Calibration, reliability
 from captioner.config import Decode
 from captioner.errors import CaptionerError
+from captioner.nouns import main_noun, shares_main_noun
 
 
 @pytest.mark.parametrize(
@@ -138,7 +139,10 @@ def test_reliability_by_hand():
     assert measured.error == pytest.approx(0.3)
     assert measured.brier == pytest.approx((0.01 + 0.01 + 0.49 + 0.49) / 4)
     assert measured.ranking == pytest.approx(3 / 4)
-    assert "0.300" in measured.table() and measured.table().count("\n") == 3
+    assert measured.left == ((0.5, 2, 0.5), (0.6, 2, 0.5), (0.7, 2, 0.5), (0.8, 1, 1), (0.9, 1, 1))
+    lines = measured.table().splitlines()
+    assert "0.300" in lines[3] and len(lines) == 4 + 5
+    assert lines[-1] == "--min-confidence 0.9: 1 of 4 captions are left, 100% of them right"
     assert reliability([0.5], [True], bins=5).ranking is None
     with pytest.raises(ValueError, match="no captions"):
         reliability([], [])
@@ -159,8 +163,58 @@ def test_chance_is_what_true_confidences_would_show():
 # Files, settings, models.
 
 
+@pytest.fixture
+def weights(tmp_path):
+    """Some of a run's files."""
+    for name in ("best", "00000003", "00000004"):
+        (tmp_path / "checkpoints" / name).mkdir(parents=True)
+        (tmp_path / "checkpoints" / name / "variables.data").write_text(name)
+    (tmp_path / "neighbours.npz").write_text("captions")
+    return tmp_path
+
+
+def test_a_run_is_known_by_its_best_weights_and_near_captions(weights):
+    first = confidence.fingerprint(weights)
+    assert confidence.fingerprint(shutil.copytree(weights, weights / "copy")) == first
+    checkpoints = weights / "checkpoints"
+    (checkpoints / "00000004" / "variables.data").write_text("later")  # not the best
+    assert confidence.fingerprint(weights) == first
+    (checkpoints / "best" / "variables.data").write_text("Best")
+    found = {first, confidence.fingerprint(weights)}
+    (weights / "neighbours.npz").write_text("others")
+    found.add(confidence.fingerprint(weights))
+    shutil.rmtree(checkpoints / "best")
+    found.add(confidence.fingerprint(weights))
+    (checkpoints / "00000003" / "variables.data").write_text("older")  # not the newest
+    found.add(confidence.fingerprint(weights))
+    (checkpoints / "00000004" / "variables.data").write_text("newest")
+    found.add(confidence.fingerprint(weights))
+    assert len(found) == 5
+
+
+def test_the_near_captions_file_has_one_name():
+    from captioner.models import neighbours
+
+    assert confidence._BANK == neighbours.FILE
+
+
+def test_a_calibration_of_other_weights_is_not_used():
+    settings = {"beams": 2, "max_tokens": 2}
+    one = Calibration(3.0, 2.0, 50, 0.5, settings, weights="abc")
+    for weights, used in (("abc", True), (None, True), ("xyz", False), ("", False)):
+        model = Captioner("runs/m", answer, settings, calibration=one, weights=weights)
+        assert (model.caption(b"x").captions[0].confidence is not None) is used
+        if not used:
+            with pytest.raises(CaptionerError, match="other weights.*calibrate --run runs/m"):
+                model.caption(b"x", min_confidence=0.5)
+    earlier = Calibration(3.0, 2.0, 50, 0.5, settings)  # which noted no weights
+    model = Captioner("m", answer, settings, calibration=earlier, weights="abc")
+    assert "other weights" in model.unsure
+
+
 def test_a_calibration_comes_back_from_its_file(tmp_path):
-    one = Calibration(1.5, 2.0, 50, 0.6, Decode(forbid=("man",)).model_dump(mode="json"))
+    decode = Decode(forbid=("man",)).model_dump(mode="json")
+    one = Calibration(1.5, 2.0, 50, 0.6, decode, weights="abc")
     confidence.write(one, tmp_path / confidence.FILE)
     assert confidence.read(tmp_path / confidence.FILE) == one
     assert confidence.read(tmp_path / "none.json") is None
@@ -232,7 +286,8 @@ def test_captions_that_are_not_sure_enough_are_left_out():
     for least, kept in ((0, 2), (second, 2), (first, 1), (1, 0)):
         result, bad = model.caption([b"x", b""], captions=2, min_confidence=least)
         assert result.captions == every.captions[:kept]
-        assert result.silent is (kept == 0) and bad == Result((), "empty")
+        assert result.silent is (kept == 0) and (result.left_out == first) is (kept == 0)
+        assert bad == Result((), "empty")
         assert result.error == (None if kept else f"kept silent: at most {first:.2f} sure, 1 was "
                                 "asked for")  # fmt: skip
     assert result.text == "" and result.log_prob == 0
@@ -271,9 +326,24 @@ def test_calibrating_a_run(calibrated):
     one = confidence.read(calibrated / confidence.FILE)
     model = loaded(calibrated)
     assert model.calibration == one and model.unsure == ""
+    assert one.weights == confidence.fingerprint(calibrated)
     assert one.images >= confidence.LEAST and 0 < model.caption(jpeg(1)).captions[0].confidence < 1
     other = loading.load(calibrated, beams=2)
     assert other.unsure and other.caption(jpeg(1)).captions[0].confidence is None
+
+
+def test_a_run_that_changed_has_no_confidence(calibrated, tmp_path, caplog):
+    """It captions without, says why, and neither it nor its export uses the calibration."""
+    run = shutil.copytree(calibrated, tmp_path / "run")
+    settings = config.load(run / "config.json")
+    assert about.of_run(run, settings)["calibration"]["weights"] == confidence.fingerprint(run)
+    best = run / "checkpoints" / "best"
+    shutil.rmtree(best)  # the newest step's are taken then
+    model = loading.load(run)
+    assert "other weights" in model.unsure and str(run) in model.unsure
+    assert model.caption(jpeg(1)).captions[0].confidence is None
+    assert "calibration" not in about.of_run(run, settings)
+    assert f"{run / confidence.FILE} is of other weights" in caplog.text
 
 
 def test_calibrating_on_too_little(tiny_run, tmp_path, capsys):
