@@ -36,6 +36,10 @@ def main(arguments: argparse.Namespace) -> int:
 
     captions, right = judged(records, arguments.split)
     calibration = confidence.fit(captions, right, model.settings, weights)
+    print(
+        f"{calibration.right:.0%} of {calibration.images} captions are right, which more images "
+        f"may move by {100 * calibration.within:.0f} points, and every confidence with it"
+    )
     print(f"{arguments.split}, each tenth of the images by a fit to the others:")
     measured = confidence.reliability(confidence.cross_fitted(captions, right), right)
     print(measured.table())

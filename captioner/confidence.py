@@ -85,6 +85,13 @@ class Calibration:
         logit = self.intercept + self.slope * _measured(caption, log_prob)
         return float(1 / (1 + np.exp(-np.clip(logit, -50, 50))))
 
+    @property
+    def within(self) -> float:
+        """How far `right` may be from what more images would show, at 95 %: all confidences are
+        too high or too low by that together, which a calibration error by chance doesn't count."""
+        share = (self.images * self.right + 2) / (self.images + 4)  # Agresti and Coull (1998)
+        return float(1.96 * np.sqrt(share * (1 - share) / (self.images + 4)))
+
     def differences(self, decode: Mapping[str, Any]) -> list[str]:
         """'beams: 5 there, 3 asked' for each setting that makes other captions."""
         usual = Decode().model_dump()
@@ -297,13 +304,18 @@ def write(calibration: Calibration, path: Path) -> None:
 
 
 def read(path: Path) -> Calibration | None:
-    """What `write` wrote; None where there is nothing.
+    """What `write` wrote, or an export's captioner.json holds; None where there is nothing, or what
+    an export holds is of other settings than its own.
 
     Raises:
         CaptionerError: damaged.
     """
     try:
-        return parse(json.loads(path.read_text(encoding="utf-8")))
+        value = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(value, dict) or "signatures" not in value:
+            return parse(value)
+        made = parse(value["calibration"]) if "calibration" in value else None
+        return None if made and made.differences(value.get("decode", {})) else made
     except FileNotFoundError:
         return None
     except ValueError as error:

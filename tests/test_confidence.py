@@ -99,6 +99,13 @@ def test_few_images_give_something_sensible(right):
     assert found.images == 30 and found.right == pytest.approx(np.mean(right))
 
 
+def test_few_images_tell_little_of_how_often_it_is_right():
+    few, many = (Calibration(1.0, 2.0, images, 0.5, {}) for images in (50, 5000))
+    assert few.within == pytest.approx(0.133, abs=0.002)  # of 54 throws of a coin
+    assert many.within == pytest.approx(0.0138, abs=0.0002)
+    assert 0 < Calibration(1.0, 2.0, 30, 1.0, {}).within < few.within
+
+
 def test_captions_that_are_all_alike():
     found = confidence.fit([("a dog", -3.0)] * 40, [True] * 10 + [False] * 30, {})
     assert found.confidence("a dog", -3.0) == pytest.approx(0.25, abs=0.02)
@@ -185,8 +192,8 @@ def test_a_run_is_known_by_its_best_weights_and_near_captions(weights):
     found.add(confidence.fingerprint(weights))
     shutil.rmtree(checkpoints / "best")
     found.add(confidence.fingerprint(weights))
-    (checkpoints / "00000003" / "variables.data").write_text("older")  # not the newest
-    found.add(confidence.fingerprint(weights))
+    (checkpoints / "00000003" / "variables.data").write_text("older")
+    assert confidence.fingerprint(weights) in found  # not the newest
     (checkpoints / "00000004" / "variables.data").write_text("newest")
     found.add(confidence.fingerprint(weights))
     assert len(found) == 5
@@ -218,6 +225,15 @@ def test_a_calibration_comes_back_from_its_file(tmp_path):
     confidence.write(one, tmp_path / confidence.FILE)
     assert confidence.read(tmp_path / confidence.FILE) == one
     assert confidence.read(tmp_path / "none.json") is None
+    # An export's file has it among its facts.
+    facts = {"signatures": {}, "decode": decode, "calibration": json.loads(
+        (tmp_path / confidence.FILE).read_text())}  # fmt: skip
+    for known, found in (
+        (facts, one), (facts | {"decode": decode | {"beams": 2}}, None),
+        ({"signatures": {}, "decode": decode}, None),
+    ):  # fmt: skip
+        (tmp_path / "captioner.json").write_text(json.dumps(known))
+        assert confidence.read(tmp_path / "captioner.json") == found
     for damage in ("{", "[]", "{}", '{"intercept": 1}', '"x"', "null",
                    (tmp_path / confidence.FILE).read_text().replace("2.0", "NaN"),
                    (tmp_path / confidence.FILE).read_text().replace('"beams": 5', '"beams": -5'),

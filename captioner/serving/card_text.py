@@ -32,7 +32,8 @@ What is drawn depends on the image file, the prompt and the seed alone: the same
 CONFIDENCE = """\
 `captioner.load` gives a caption without a prompt its confidence: the probability that its main noun
 is in what people say of the picture. It is a function of `log_prob` per word that was fitted to
-{images:,} images which training didn't see, {right:.0%} of whose captions were right. On
+{images:,} images which training didn't see, {right:.0%} of whose captions were right (give or take
+{within:.0%} by chance). On
 {held_out:,} images that it wasn't fitted to, it is off by {error:.2f} on average (true
 probabilities would seem to be off by {chance:.2f}).
 
