@@ -14,7 +14,6 @@ from captioner.confidence import Calibration, reliability
 from captioner.config import Decode
 from captioner.errors import CaptionerError
 
-
 # The fit.
 
 
