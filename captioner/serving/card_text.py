@@ -33,9 +33,8 @@ CONFIDENCE = """\
 `captioner.load` gives a caption without a prompt its confidence: the probability that its main noun
 is in what people say of the picture. It is a function of `log_prob` per word that was fitted to
 {images:,} images which training didn't see, {right:.0%} of whose captions were right (give or take
-{within:.0%} by chance). On
-{held_out:,} images that it wasn't fitted to, it is off by {error:.2f} on average (true
-probabilities would seem to be off by {chance:.2f}).
+{within:.0%} by chance). On {held_out:,} images that it wasn't fitted to, it is off
+by {error:.2f} on average (true probabilities would seem to be off by {chance:.2f}).
 
 Clients of a model server compute it from `caption` and `log_prob`, the same for each caption of
 `caption_beams`:
