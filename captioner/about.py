@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from captioner.config import Settings
 from captioner.errors import CaptionerError
 from captioner.inputs.records import SPLITS, DataSet
 from captioner.pretrained.sources import BERT, RESNET50
+
+_LOG = logging.getLogger(__name__)
 
 
 def trained_on(data: DataSet) -> dict[str, Any]:
@@ -47,7 +50,8 @@ def of_run(
     Returns:
         "run", its name; "vocabulary", its WordPieces; "pretrained", a list of {"part", "name"} and
         if known "what" and "licence"; where scored "scores" and "data" (see `trained_on`); where
-        calibrated "calibration" (see `captioner.confidence.Calibration`).
+        calibrated "calibration" (see `captioner.confidence.Calibration`), unless it is of other
+        weights than the run has now, which is logged.
 
     Raises:
         CaptionerError: scores.json or calibration.json is damaged.
@@ -66,7 +70,12 @@ def of_run(
         if "trained_on" in scores.get("settings", {}):
             about["data"] = scores["settings"]["trained_on"]
     if calibration := confidence.read(run / confidence.FILE):
-        about["calibration"] = dataclasses.asdict(calibration)
+        if calibration.weights == confidence.fingerprint(run):
+            about["calibration"] = dataclasses.asdict(calibration)
+        else:
+            _LOG.warning(
+                f"{run / confidence.FILE} is of other weights and left out: calibrate again"
+            )
     return about
 
 

@@ -27,6 +27,7 @@ def main(arguments: argparse.Namespace) -> int:
     confidence.check_count(len(records))
     if "train" in arguments.split:
         tell("note: confidences fitted to training images are too high for others")
+    weights = confidence.fingerprint(arguments.run)
     model = load(arguments.run, overrides=arguments.overrides)
 
     def judged(records, split):
@@ -34,7 +35,11 @@ def main(arguments: argparse.Namespace) -> int:
         return confidence.judged(model, records)
 
     captions, right = judged(records, arguments.split)
-    calibration = confidence.fit(captions, right, model.settings)
+    calibration = confidence.fit(captions, right, model.settings, weights)
+    print(
+        f"{calibration.right:.0%} of {calibration.images} captions are right, which more images "
+        f"may move by {100 * calibration.within:.0f} points, and every confidence with it"
+    )
     print(f"{arguments.split}, each tenth of the images by a fit to the others:")
     measured = confidence.reliability(confidence.cross_fitted(captions, right), right)
     print(measured.table())

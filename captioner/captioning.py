@@ -9,7 +9,7 @@ Legend: K captions, T tokens, H, W rows and columns of the image grid.
 """
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,11 @@ class Caption:
     (see `captioner.confidence`); None where nothing is known of that: of a model that wasn't
     calibrated with its settings, and of captions with a prompt."""
 
+    def as_json(self) -> dict[str, Any]:
+        """What every JSON answer says of it; its confidence is there where it is known."""
+        row = {"text": self.text, "log_prob": self.log_prob}
+        return row if self.confidence is None else row | {"confidence": self.confidence}
+
 
 @dataclass(frozen=True)
 class Result:
@@ -56,6 +61,8 @@ class Result:
     """Why there are no captions."""
     silent: bool = False
     """Whether the image was read, and its captions left out as unsure."""
+    left_out: float | None = None
+    """Where silent: the highest confidence of the captions that were left out."""
 
     @property
     def text(self) -> str:
@@ -77,7 +84,9 @@ class Captioner:
             gives its outputs by name, arrays [B, ...].
         settings: dict. How it decodes: beams, max_tokens, as far as known length_penalty.
         calibration: what turns log-probabilities into confidence. Of other settings than these,
-            it is left alone. Defaults to none.
+            or of other weights, it is left alone. Defaults to none.
+        weights: str or None. What a calibration must be of (`confidence.fingerprint`). Defaults to
+            None: it came with the weights.
         prepare: what is done to a file's contents before they are sent; raises `CaptionerError`
             for those that can't be captioned. Defaults to nothing.
         keep: what must live as long as this.
@@ -95,6 +104,7 @@ class Captioner:
         settings: dict[str, Any],
         *,
         calibration: Calibration | None = None,
+        weights: str | None = None,
         prepare: Callable[[bytes], bytes] | None = None,
         keep: Any = None,
     ):
@@ -103,7 +113,7 @@ class Captioner:
         self.settings = settings
         self.beams = int(settings["beams"])
         self.calibration = calibration
-        self.unsure = _unsure(source, calibration, settings)
+        self.unsure = _unsure(source, calibration, settings, weights)
         self._prepare = prepare
         self._keep = keep
 
@@ -151,52 +161,30 @@ class Captioner:
                 f"for 1 to {self.beams}, or load a run folder with beams={captions}"
             )
         if min_confidence is not None:
-            self._check_confidence(min_confidence, asked)
+            self.check_confidence(min_confidence, asked)
         results: list[Result] = []
         for part in batches(len(pictures), batch_size):
-            results += self._batch(pictures[part], asked[part], captions, attention)
-        if min_confidence is not None:
-            results = [_sure(result, min_confidence) for result in results]
+            made = self._batch(pictures[part], asked[part], captions, attention)
+            results += [
+                self.judged(result, prompt, min_confidence)
+                for result, prompt in zip(made, asked[part], strict=True)
+            ]
         return results[0] if one else results
 
-    def _batch(self, pictures, prompts, captions, attention) -> list[Result]:
-        contents, errors = zip(*(self._contents(picture) for picture in pictures), strict=True)
-        free = [not prompt.strip() for prompt in prompts]
-        prompts = [prompt.encode("utf-8", "surrogatepass") for prompt in prompts]
-        inputs = {"image_bytes": list(contents)}
-        name = "serving_default"
-        if captions > 1 or attention:
-            name = "caption_beams"
-        elif any(prompts):
-            name = "caption_with_prompt"
-        if name != "serving_default":
-            inputs["prompt"] = prompts
-        out = self.call(name, inputs)
-        results = []
-        for row, error in enumerate(errors):
-            error = error or out["error"][row].decode()
-            if error:
-                results.append(Result((), error))
-            elif name == "caption_beams":
-                results.append(Result(_several(out, row, captions, attention)))
-            else:
-                text = out["caption"][row].decode()
-                results.append(Result((Caption(text, float(out["log_prob"][row])),)))
-            if free[row]:
-                results[-1] = self._judged(results[-1])
-        return results
-
-    def _judged(self, result: Result) -> Result:
-        """With a confidence for each caption, where there is a calibration."""
-        if self.unsure:
+    def judged(self, result: Result, prompt: str = "", least: float | None = None) -> Result:
+        """A result with a confidence for each caption, where there is a calibration and no prompt;
+        without the captions that are less sure than `least`, for those who have checked it."""
+        if self.unsure or prompt.strip():
             return result
         confidence = self.calibration.confidence
-        captions = (
+        captions = tuple(
             replace(one, confidence=confidence(one.text, one.log_prob)) for one in result.captions
         )
-        return replace(result, captions=tuple(captions))
+        result = replace(result, captions=captions)
+        return result if least is None else _sure(result, least)
 
-    def _check_confidence(self, least: float, prompts: Sequence[str]) -> None:
+    def check_confidence(self, least: float, prompts: Sequence[str] = ()) -> None:
+        """Raises `CaptionerError` where a least confidence can't be asked for."""
         if not 0 <= least <= 1:
             raise CaptionerError(f"a confidence is from 0 to 1, not {least}")
         if any(prompt.strip() for prompt in prompts):
@@ -206,6 +194,21 @@ class Captioner:
             )
         if self.unsure:
             raise CaptionerError(f"no confidence: {self.unsure}")
+
+    def _batch(self, pictures, prompts, captions, attention) -> list[Result]:
+        contents, errors = zip(*(self._contents(picture) for picture in pictures), strict=True)
+        prompts = [prompt.encode("utf-8", "surrogatepass") for prompt in prompts]
+        inputs = {"image_bytes": list(contents)}
+        name = signature_for(captions, attention, any(prompts))
+        if name != "serving_default":
+            inputs["prompt"] = prompts
+        out = self.call(name, inputs)
+        return [
+            Result((), error)
+            if error
+            else answered({key: values[row] for key, values in out.items()}, captions, attention)
+            for row, error in enumerate(errors)
+        ]
 
     def _contents(self, picture: Picture) -> tuple[bytes, str]:
         """What is sent of a picture, and '' or why it can't be."""
@@ -218,21 +221,63 @@ class Captioner:
             return b"", str(unfit)
 
 
+def signature_for(captions: int, attention: bool, prompted: bool) -> str:
+    """The cheapest signature that gives what is wanted."""
+    if captions > 1 or attention:
+        return "caption_beams"
+    return "caption_with_prompt" if prompted else "serving_default"
+
+
+def answered(row: Mapping[str, Any], captions: int, attention: bool) -> Result:
+    """What a signature says of one image.
+
+    Args:
+        row: its outputs for the image by name, without the batch dimension.
+        captions: int. How many to take, where it gives several.
+        attention: bool. Whether to take the attention as well.
+    """
+    if error := row["error"].decode():
+        return Result((), error)
+    if "captions" not in row:
+        return Result((Caption(row["caption"].decode(), float(row["log_prob"])),))
+    made = []
+    for beam in range(captions):
+        if row["log_probs"][beam] <= NOTHING:
+            break
+        length = np.count_nonzero(row["tokens"][beam] != b"")
+        made.append(
+            Caption(
+                row["captions"][beam].decode(),
+                float(row["log_probs"][beam]),
+                tuple(token.decode() for token in row["tokens"][beam, :length]),
+                row["attention"][beam, :length] if attention else None,
+            )
+        )
+    return Result(tuple(made))
+
+
 def _sure(result: Result, least: float) -> Result:
     """A result without the captions of a lower confidence."""
     kept = tuple(one for one in result.captions if one.confidence >= least)
     if kept or result.error:
         return replace(result, captions=kept)
     most = max((one.confidence for one in result.captions), default=0.0)
-    return Result((), f"kept silent: at most {most:.2f} sure, {least:g} was asked for", True)
+    return Result((), f"kept silent: at most {most:.2f} sure, {least:g} was asked for", True, most)
 
 
-def _unsure(source, calibration: Calibration | None, settings: dict[str, Any]) -> str:
+def _unsure(
+    source, calibration: Calibration | None, settings: dict[str, Any], weights: str | None
+) -> str:
     """Why there is no confidence, '' where there is one."""
     if calibration is None:
         return (
             f"{source} has no calibration; `python -m captioner.calibrate --run DIR` gives one to "
             "a run folder and to what is exported of it afterwards (model servers have none)"
+        )
+    if weights not in (None, calibration.weights):
+        return (
+            f"{source} was calibrated with other weights than it has now: "
+            f"`python -m captioner.calibrate --run {source}` does it again"
         )
     found = calibration.differences(settings)
     if not found:
@@ -241,23 +286,6 @@ def _unsure(source, calibration: Calibration | None, settings: dict[str, Any]) -
         f"{source} was calibrated with other settings ({'; '.join(found[:3])}): leave them as they "
         "were"
     )
-
-
-def _several(out, row: int, captions: int, attention: bool) -> tuple[Caption, ...]:
-    made = []
-    for beam in range(captions):
-        if out["log_probs"][row, beam] <= NOTHING:
-            break
-        length = np.count_nonzero(out["tokens"][row, beam] != b"")
-        made.append(
-            Caption(
-                out["captions"][row, beam].decode(),
-                float(out["log_probs"][row, beam]),
-                tuple(token.decode() for token in out["tokens"][row, beam, :length]),
-                out["attention"][row, beam, :length] if attention else None,
-            )
-        )
-    return tuple(made)
 
 
 def _read(picture: Picture) -> tuple[bytes, str]:

@@ -121,6 +121,14 @@ def count(text: str) -> int:
     return number
 
 
+def probability(text: str) -> float:
+    """A number from 0 to 1, as argparse wants it."""
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError("must be from 0 to 1")
+    return value
+
+
 def describe(error: OSError) -> str:
     """An operating-system error in one line, with what to do about a full disk."""
     where = f" ({error.filename})" if error.filename else ""

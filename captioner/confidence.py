@@ -4,17 +4,25 @@ A log-probability orders captions, but says nobody how often they are right. *Ri
 can be counted: a caption shares its main noun with a reference, what is in the picture with what
 people say is. A logistic function of the mean log-probability per word, fitted on images that
 training didn't see (Platt 1999), turns one into the probability of the other. Two parameters are
-more than a few dozen images can tell, so what is usual is part of the fit. Of what else was tried
-(agreement of the beams, the least probable token, the noun's own probability) nothing helped where
-50 images were fitted on. NumPy, no TensorFlow.
+more than a few dozen images can tell, so what is usual is part of the fit.
 
-Legend: N captions.
+Nothing else that was tried ranks right before wrong captions clearly better. On 100 to 200
+photographs of Flickr8k, each judged by a fit to others, for three models (trained on 600, 600 and
+700), the area under the ROC curve is 0.66, 0.60 and 0.67 by log-probability alone. How many near
+captions (`model.neighbours`) have the main noun, beside it: 0.68, 0.62 and 0.72 (the differences'
+95 % intervals reach from -0.05 to 0.13, and no signature gives those captions); an offset for each
+noun: 0.66, 0.59 and 0.72, with a larger calibration error; the consensus with the near
+captions, the agreement of the beams and the caption's length: nothing. What is ranked is mostly one
+thing: of the captions about dogs 97 % are right, of the others 55 %, and among those no feature
+orders clearly better than chance.
+
+NumPy, no TensorFlow. Legend: N captions.
 """
 
 import dataclasses
+import hashlib
 import json
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,11 +32,11 @@ import pydantic
 
 from captioner.config import Decode
 from captioner.errors import CaptionerError
-from captioner.inputs.prompts import STOP_WORDS
-from captioner.metrics.objects import PEOPLE, folded
+from captioner.nouns import shares_main_noun
 
 # In a run folder.
 FILE = "calibration.json"
+_BANK = "neighbours.npz"  # as `captioner.models.neighbours`, which brings TensorFlow, calls it
 
 # Fewer images say nothing.
 LEAST = 20
@@ -41,62 +49,8 @@ _SLOPE, _SPREAD = 2.0, 0.5
 # Draws of what comes true, to know what chance does to a calibration error.
 _DRAWS = 500
 
-_WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
-_DESCRIBING = frozenset(
-    """red blue green yellow orange purple pink brown black white gray grey tan gold golden silver
-    beige dark light bright colorful colored multicolored blond blonde brunette big small large
-    little tiny huge giant long short tall young old older younger elderly adult teenage middle-aged
-    three four five six seven eight nine ten many few various male female asian african american
-    caucasian indian happy shirtless topless barefoot bare bald fluffy furry shaggy hairy wet muddy
-    snowy sandy rocky grassy wooden dirty beautiful pretty cute spotted striped dressed costumed
-    bearded tattooed empty open crowded busy""".split()
-)
-_AMOUNTS = frozenset(
-    """group crowd pair couple bunch row line team number piece kind view picture photo photograph
-    image closeup close-up herd pack flock lot""".split()
-)
-_NOUNS_IN_ING = frozenset("building king ring string thing wing wedding painting spring".split())
-_ONE = {
-    "men": "man", "women": "woman", "people": "person", "children": "child", "babies": "baby",
-    "ladies": "lady", "gentlemen": "gentleman",
-}  # fmt: skip
-
-
-def main_noun(caption: str) -> str:
-    """What a caption is about, singular; '' where it names nothing.
-
-    The first word that is neither a function word nor describes ("a small brown dog"), nor an
-    amount ("a group of people"), nor a form in -ing; of two nouns that name somebody by what they
-    do, the second ("a construction worker"). `woman`, `man`, `boy` and `girl` are different nouns.
-    A rule of thumb for English captions.
-    """
-    words = _words(caption)
-    for word, following in zip(words, [*words[1:], ""], strict=False):
-        ing = word.endswith("ing") and len(word) > 4 and word not in _NOUNS_IN_ING
-        if word in STOP_WORDS or word in _DESCRIBING or ing or word.endswith(("-ed", "haired")):
-            continue
-        if word in _AMOUNTS and following == "of":
-            continue
-        agent = re.search("..[eo]rs?$", following) and following not in STOP_WORDS
-        return _one(following if agent else word)
-    return ""
-
-
-def shares_main_noun(caption: str, references: Iterable[str]) -> bool:
-    """Whether a caption's main noun is among the words of a reference, singular or plural."""
-    noun = main_noun(caption)
-    return bool(noun) and any(noun == _one(w) for text in references for w in _words(text))
-
-
-def _words(text: str) -> list[str]:
-    return _WORD.findall(text.lower())
-
-
-def _one(word: str) -> str:
-    """A noun's singular."""
-    if word in PEOPLE:  # different people are different nouns
-        return _ONE.get(word) or word.removesuffix("s")
-    return folded(word)
+# What a user may ask for, to show what it would leave.
+_LEAST_CONFIDENCES = (0.5, 0.6, 0.7, 0.8, 0.9)
 
 
 @dataclass(frozen=True)
@@ -118,6 +72,8 @@ class Calibration:
     """The calibration error on images that it wasn't fitted on; see `Reliability`."""
     chance: float = 0.0
     """What that would be if every confidence were true."""
+    weights: str = ""
+    """The `fingerprint` of the run; with other weights it means nothing, either."""
 
     def confidence(self, caption: str, log_prob: float) -> float:
         """The probability that a caption shares its main noun with what people say.
@@ -128,6 +84,13 @@ class Calibration:
         """
         logit = self.intercept + self.slope * _measured(caption, log_prob)
         return float(1 / (1 + np.exp(-np.clip(logit, -50, 50))))
+
+    @property
+    def within(self) -> float:
+        """How far `right` may be from what more images would show, at 95 %: all confidences are
+        too high or too low by that together, which a calibration error by chance doesn't count."""
+        share = (self.images * self.right + 2) / (self.images + 4)  # Agresti and Coull (1998)
+        return float(1.96 * np.sqrt(share * (1 - share) / (self.images + 4)))
 
     def differences(self, decode: Mapping[str, Any]) -> list[str]:
         """'beams: 5 there, 3 asked' for each setting that makes other captions."""
@@ -150,7 +113,10 @@ def check_count(images: int) -> None:
 
 
 def fit(
-    captions: Sequence[tuple[str, float]], right: Sequence[bool], decode: Mapping[str, Any]
+    captions: Sequence[tuple[str, float]],
+    right: Sequence[bool],
+    decode: Mapping[str, Any],
+    weights: str = "",
 ) -> Calibration:
     """Fits a calibration to captions that are known to be right or wrong.
 
@@ -158,6 +124,7 @@ def fit(
         captions: texts and log-probabilities, one of each image.
         right: whether each shares its main noun with a reference.
         decode: the settings they were made with.
+        weights: the `fingerprint` of the run that made them.
 
     Raises:
         CaptionerError: fewer than `LEAST`.
@@ -166,7 +133,7 @@ def fit(
     x = np.array([_measured(*caption) for caption in captions])
     intercept, slope = _logistic(x, np.array(right, float))
     share = float(np.mean(right))
-    return Calibration(intercept, slope, len(captions), share, dict(decode))
+    return Calibration(intercept, slope, len(captions), share, dict(decode), weights=weights)
 
 
 def cross_fitted(
@@ -259,6 +226,8 @@ class Reliability:
         brier: the mean squared distance of confidence from 1 for right and 0 for wrong captions.
         ranking: the probability that of a right and a wrong caption the right one has the higher
             confidence (the area under the ROC curve); None where all are alike.
+        left: of each of `_LEAST_CONFIDENCES` that some captions have: it, how many have it, and
+            the share of them that was right.
     """
 
     bins: tuple[Bin, ...]
@@ -266,9 +235,15 @@ class Reliability:
     chance: float
     brier: float
     ranking: float | None
+    left: tuple[tuple[float, int, float], ...] = ()
+
+    @property
+    def captions(self) -> int:
+        """How many were measured."""
+        return sum(one.captions for one in self.bins)
 
     def table(self) -> str:
-        """The bins as lines of text."""
+        """The bins, and what is left where silence is asked for, as lines of text."""
         rows = [" confidence   mean  right  captions"]
         rows += [
             f"{b.least:.2f} - {b.most:.2f}   {b.confidence:.2f}   {b.right:.2f}  {b.captions:8,}"
@@ -279,6 +254,11 @@ class Reliability:
             f"calibration error (ECE) {self.error:.3f}, where true confidences would show "
             f"{self.chance:.3f} by chance; Brier score {self.brier:.3f}{ranking}"
         )
+        rows += [
+            f"--min-confidence {least}: {kept} of {self.captions} captions are left, "
+            f"{right:.0%} of them right"
+            for least, kept, right in self.left
+        ]
         return "\n".join(rows)
 
 
@@ -306,7 +286,12 @@ def reliability(confidences: Sequence[float], right: Sequence[bool], bins: int =
         above = good[:, None] - bad[None]
         ranking = float(np.mean((above > 0) + (above == 0) / 2))
     brier = float(np.mean((p - y) ** 2))
-    return Reliability(found, float(error), float(np.mean(chance)), brier, ranking)
+    left = tuple(
+        (least, int(kept.sum()), float(y[kept].mean()))
+        for least in _LEAST_CONFIDENCES
+        if (kept := p >= least).any()
+    )
+    return Reliability(found, float(error), float(np.mean(chance)), brier, ranking, left)
 
 
 # Files.
@@ -319,19 +304,41 @@ def write(calibration: Calibration, path: Path) -> None:
 
 
 def read(path: Path) -> Calibration | None:
-    """What `write` wrote; None where there is nothing.
+    """What `write` wrote, or an export's captioner.json holds; None where there is nothing, or what
+    an export holds is of other settings than its own.
 
     Raises:
         CaptionerError: damaged.
     """
     try:
-        return parse(json.loads(path.read_text(encoding="utf-8")))
+        value = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(value, dict) or "signatures" not in value:
+            return parse(value)
+        made = parse(value["calibration"]) if "calibration" in value else None
+        return None if made and made.differences(value.get("decode", {})) else made
     except FileNotFoundError:
         return None
     except ValueError as error:
         raise CaptionerError(
             f"{path} is damaged ({error}); remove it and calibrate again"
         ) from None
+
+
+def fingerprint(run: Path) -> str:
+    """What tells a run's captions from those of other weights: a SHA-256 of its best weights, or
+    where there are none yet its newest, and of the captions among which it looks for near ones.
+
+    What training leaves frozen is not read: it is there before a run's first step, for good.
+    """
+    checkpoints = run / "checkpoints"
+    steps = sorted(checkpoints.glob("[0-9]*"), reverse=True)
+    weights = next((path for path in (checkpoints / "best", *steps) if path.is_dir()), checkpoints)
+    digest = hashlib.sha256()
+    for path in (*sorted(weights.glob("variables.*")), run / _BANK):
+        if path.is_file():
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
 
 
 def parse(value: Any) -> Calibration:
@@ -350,6 +357,7 @@ def parse(value: Any) -> Calibration:
             int(value["held_out"]),
             float(value["error"]),
             float(value["chance"]),
+            str(value.get("weights", "")),  # absent from those of earlier versions
         )
     except pydantic.ValidationError:
         raise ValueError("its decode settings are none that this version knows") from None

@@ -5,9 +5,9 @@ the whole picture, and one that the attention weighs most is missed most by cons
 pixels test the claim that a map makes to its reader, that this *place* mattered. They take the mean
 colour of ImageNet, which the network reads as zero, like what lies beyond the border: a blurred
 place would keep its colours, and with them `grass` and `snow`. A grey square is strange to the
-network, but equally strange wherever it is. (On 100 photographs of Flickr8k a word lost 0.79 nats
-with the place looked at covered and 0.39 with others; blurred, 0.81 and 0.37; with the features
-replaced by their mean, 0.23 and 0.03.)
+network, but equally strange wherever it is. (On 100 photographs of Flickr8k a word of an earlier
+model lost 0.79 nats with the place looked at covered and 0.39 with others; blurred, 0.81 and 0.37;
+with the features replaced by their mean, 0.23 and 0.03.)
 
 The model alone is asked, without what near captions (`model.neighbours`) add to its probabilities.
 

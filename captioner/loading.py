@@ -74,8 +74,9 @@ def _load_run(folder: Path, beams: int | None, overrides: list[str]) -> Captione
     decode = settings.decode
     served = ServedCaptioner(load_trained(folder), decode, settings.model.image_side)
     calibration = confidence.read(folder / confidence.FILE)
+    weights = confidence.fingerprint(folder) if calibration else None
     dumped = decode.model_dump(mode="json")  # as an export's come out of its file
-    return _captioner(folder, served.functions, dumped, served, calibration)
+    return _captioner(folder, served.functions, dumped, served, calibration, weights)
 
 
 def _load_export(folder: Path, beams: int | None) -> Captioner:
@@ -113,12 +114,15 @@ def _captioner(
     settings: dict,
     keep: Any,
     calibration: confidence.Calibration | None,
+    weights: str | None = None,
 ) -> Captioner:
     def call(signature: str, inputs: dict[str, list[bytes]]) -> dict[str, np.ndarray]:
         tensors = {name: tf.constant(rows, tf.string) for name, rows in inputs.items()}
         return {name: one.numpy() for name, one in functions[signature](**tensors).items()}
 
-    return Captioner(folder, call, settings, calibration=calibration, keep=keep)
+    return Captioner(
+        folder, call, settings, calibration=calibration, weights=weights, keep=keep
+    )
 
 
 def _reason(error: Exception) -> str:

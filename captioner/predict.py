@@ -6,10 +6,9 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from captioner import commandline, source
-from captioner.captioning import Caption, Captioner, Result
+from captioner.captioning import Captioner, Result
 from captioner.errors import CaptionerError
 
 _ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".bmp")
@@ -91,7 +90,7 @@ def show(image: str, result: Result, as_json: bool) -> None:
     if as_json:
         row = {
             "image": image,
-            "captions": [_caption(one) for one in result.captions],
+            "captions": [one.as_json() for one in result.captions],
             "error": result.error,
         }
         # ASCII, so that no terminal and no file name can spoil a line.
@@ -101,14 +100,6 @@ def show(image: str, result: Result, as_json: bool) -> None:
     else:
         for caption in result.captions:
             print(f"{printable(image)}\t{caption.text}", flush=True)
-
-
-def _caption(caption: Caption) -> dict[str, Any]:
-    """A caption for JSON; its confidence is there where it is known."""
-    row = {"text": caption.text, "log_prob": caption.log_prob}
-    if caption.confidence is not None:
-        row["confidence"] = caption.confidence
-    return row
 
 
 def printable(name: str) -> str:
@@ -156,7 +147,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument(
         "--min-confidence",
-        type=probability,
+        type=commandline.probability,
         metavar="P",
         help="keep silent where no caption is as sure as this, 0 to 1; needs a model that "
         "captioner.calibrate has calibrated, and no prompt",
@@ -177,14 +168,6 @@ def beam_count(text: str) -> int:
     if count < 1:
         raise argparse.ArgumentTypeError("must be at least 1")
     return count
-
-
-def probability(text: str) -> float:
-    """A number from 0 to 1, as argparse wants it."""
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError("must be from 0 to 1")
-    return value
 
 
 if __name__ == "__main__":

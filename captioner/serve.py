@@ -29,7 +29,7 @@ def main(arguments: argparse.Namespace) -> int:
         queue=arguments.queue,
     )
     was_ready = run(
-        Service(limits, sendable),
+        Service(limits, sendable, arguments.min_confidence),
         bound,
         lambda: source.open_captioner(arguments),
         lambda url: print(f"serving on {url}", flush=True),
@@ -63,16 +63,23 @@ def parser() -> argparse.ArgumentParser:
         help="further names to answer to, such as that of a proxy in front",
     )
     made.add_argument(
-        "--batch", type=_positive, default=32, metavar="N", help="most images in one call of the "
-        "model (default: 32)",
+        "--min-confidence",
+        type=commandline.probability,
+        metavar="P",
+        help="give no caption that is less sure than this, 0 to 1, and take no prompts; needs a "
+        "model that captioner.calibrate has calibrated",
+    )
+    made.add_argument(
+        "--batch", type=commandline.count, default=32, metavar="N", help="most images in one call "
+        "of the model (default: 32)",
     )  # fmt: skip
     made.add_argument(
-        "--queue", type=_positive, default=256, metavar="N", help="most images that wait "
+        "--queue", type=commandline.count, default=256, metavar="N", help="most images that wait "
         "(default: 256); beyond, requests get 503",
     )  # fmt: skip
     made.add_argument(
-        "--max-upload", type=_positive, default=32, metavar="MIB", help="largest request "
-        "(default: 32 MiB)",
+        "--max-upload", type=commandline.count, default=32, metavar="MIB", help="largest "
+        "request (default: 32 MiB)",
     )  # fmt: skip
     return made
 
@@ -82,13 +89,6 @@ def _port(text: str) -> int:
     if not 0 <= port <= 65535:
         raise argparse.ArgumentTypeError("must be 0 to 65535")
     return port
-
-
-def _positive(text: str) -> int:
-    count = int(text)
-    if count < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return count
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from serving_fixtures import (  # noqa: F401
     way,
 )
 
+from captioner.confidence import Calibration
 from captioner.errors import CaptionerError
 from captioner.serving import client, rest, wire
 from captioner.serving.contract import SIGNATURES
@@ -64,6 +65,17 @@ def test_captions_with_attention_are_those_of_the_export(url, local, tmp_path):
                 np.testing.assert_array_equal(one.attention, other.attention)
     with pytest.raises(CaptionerError, match="4 captions an image: .* searches 3"):
         connect(url).caption(images[0], captions=4)
+
+
+def test_captions_have_their_confidence_where_a_calibration_is_given(url, local):
+    decode = local.settings
+    calibration = Calibration(3.0, 2.0, 50, 0.5, decode, weights="abc")
+    result = connect(url, calibration=calibration).caption(jpeg(1), min_confidence=0)
+    (caption,) = result.captions
+    assert caption.confidence == calibration.confidence(caption.text, caption.log_prob)
+    assert connect(url).caption(jpeg(1)).captions[0].confidence is None
+    other = Calibration(3.0, 2.0, 50, 0.5, decode | {"max_tokens": 9})
+    assert "max_tokens: 9 there, 10 asked" in connect(url, calibration=other).unsure
 
 
 BYTES = [b"\xff\xfe\xe9", b"a\0b", b'"},{', "😀".encode(), b"\xed\xb2\x80"]

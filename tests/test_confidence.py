@@ -1,4 +1,4 @@
-"""Confidence: main nouns, the fit, what it is worth, and silence where it is low."""
+"""Confidence: the fit, what it is worth, and silence where it is low."""
 
 import json
 import shutil
@@ -8,63 +8,11 @@ import numpy as np
 import pytest
 from clients import UNREADABLE, jpeg, loaded
 
-from captioner import calibrate, confidence, loading, predict
+from captioner import about, calibrate, confidence, config, loading, predict
 from captioner.captioning import Captioner, Result
-from captioner.confidence import Calibration, main_noun, reliability, shares_main_noun
+from captioner.confidence import Calibration, reliability
 from captioner.config import Decode
 from captioner.errors import CaptionerError
-
-
-@pytest.mark.parametrize(
-    ("caption", "noun"),
-    [
-        ("a dog runs through the grass", "dog"),
-        ("two small brown dogs are playing", "dog"),
-        ("a black and white dog jumps", "dog"),
-        ("A man in a blue shirt .", "man"),
-        ("three young women are walking", "woman"),
-        ("the people are standing", "person"),
-        ("a person on a bike", "person"),
-        ("a little boy", "boy"),
-        ("two children", "child"),
-        ("a group of people are sitting", "person"),
-        ("a crowd of soccer players", "player"),
-        ("a group", "group"),
-        ("a construction worker digs", "worker"),
-        ("two mountain bikers", "biker"),
-        ("a man under a tree", "man"),
-        ("a dog near water", "dog"),
-        ("a smiling blond-haired girl", "girl"),
-        ("a building in the city", "building"),
-        ("there is a red ball on the left", "ball"),
-        ("running through the snow", "snow"),
-        ("a", ""),
-        ("", ""),
-    ],
-)
-def test_main_noun(caption, noun):
-    assert main_noun(caption) == noun
-
-
-@pytest.mark.parametrize(
-    ("caption", "references", "shared"),
-    [
-        ("a dog runs", ["A cat sits.", "Two dogs run!"], True),
-        ("two dogs", ["the dog's ball"], False),
-        ("two dogs", ["a dog"], True),
-        ("a man", ["a woman"], False),
-        ("a man", ["two men talk"], True),
-        ("a boy", ["a man", "a child"], False),
-        ("a woman", ["a man and a woman"], True),
-        ("people sit", ["a person sits"], True),
-        ("a man", ["a manhole"], False),
-        ("a", ["a dog"], False),
-        ("a dog", [], False),
-    ],
-)
-def test_sharing_a_main_noun(caption, references, shared):
-    assert shares_main_noun(caption, references) is shared
-
 
 # The fit.
 
@@ -96,6 +44,13 @@ def test_few_images_give_something_sensible(right):
     assert all(0 < one < 1 for one in sure) and sure == sorted(sure, reverse=True)
     assert np.mean(sure) == pytest.approx((sum(right) + 1) / 32, abs=0.01)
     assert found.images == 30 and found.right == pytest.approx(np.mean(right))
+
+
+def test_few_images_tell_little_of_how_often_it_is_right():
+    few, many = (Calibration(1.0, 2.0, images, 0.5, {}) for images in (50, 5000))
+    assert few.within == pytest.approx(0.133, abs=0.002)  # of 54 throws of a coin
+    assert many.within == pytest.approx(0.0138, abs=0.0002)
+    assert 0 < Calibration(1.0, 2.0, 30, 1.0, {}).within < few.within
 
 
 def test_captions_that_are_all_alike():
@@ -138,7 +93,10 @@ def test_reliability_by_hand():
     assert measured.error == pytest.approx(0.3)
     assert measured.brier == pytest.approx((0.01 + 0.01 + 0.49 + 0.49) / 4)
     assert measured.ranking == pytest.approx(3 / 4)
-    assert "0.300" in measured.table() and measured.table().count("\n") == 3
+    assert measured.left == ((0.5, 2, 0.5), (0.6, 2, 0.5), (0.7, 2, 0.5), (0.8, 1, 1), (0.9, 1, 1))
+    lines = measured.table().splitlines()
+    assert "0.300" in lines[3] and len(lines) == 4 + 5
+    assert lines[-1] == "--min-confidence 0.9: 1 of 4 captions are left, 100% of them right"
     assert reliability([0.5], [True], bins=5).ranking is None
     with pytest.raises(ValueError, match="no captions"):
         reliability([], [])
@@ -159,11 +117,70 @@ def test_chance_is_what_true_confidences_would_show():
 # Files, settings, models.
 
 
+@pytest.fixture
+def weights(tmp_path):
+    """Some of a run's files."""
+    for name in ("best", "00000003", "00000004"):
+        (tmp_path / "checkpoints" / name).mkdir(parents=True)
+        (tmp_path / "checkpoints" / name / "variables.data").write_text(name)
+    (tmp_path / "neighbours.npz").write_text("captions")
+    return tmp_path
+
+
+def test_a_run_is_known_by_its_best_weights_and_near_captions(weights):
+    first = confidence.fingerprint(weights)
+    assert confidence.fingerprint(shutil.copytree(weights, weights / "copy")) == first
+    checkpoints = weights / "checkpoints"
+    (checkpoints / "00000004" / "variables.data").write_text("later")  # not the best
+    assert confidence.fingerprint(weights) == first
+    (checkpoints / "best" / "variables.data").write_text("Best")
+    found = {first, confidence.fingerprint(weights)}
+    (weights / "neighbours.npz").write_text("others")
+    found.add(confidence.fingerprint(weights))
+    shutil.rmtree(checkpoints / "best")
+    found.add(confidence.fingerprint(weights))
+    (checkpoints / "00000003" / "variables.data").write_text("older")
+    assert confidence.fingerprint(weights) in found  # not the newest
+    (checkpoints / "00000004" / "variables.data").write_text("newest")
+    found.add(confidence.fingerprint(weights))
+    assert len(found) == 5
+
+
+def test_the_near_captions_file_has_one_name():
+    from captioner.models import neighbours
+
+    assert confidence._BANK == neighbours.FILE
+
+
+def test_a_calibration_of_other_weights_is_not_used():
+    settings = {"beams": 2, "max_tokens": 2}
+    one = Calibration(3.0, 2.0, 50, 0.5, settings, weights="abc")
+    for weights, used in (("abc", True), (None, True), ("xyz", False), ("", False)):
+        model = Captioner("runs/m", answer, settings, calibration=one, weights=weights)
+        assert (model.caption(b"x").captions[0].confidence is not None) is used
+        if not used:
+            with pytest.raises(CaptionerError, match="other weights.*calibrate --run runs/m"):
+                model.caption(b"x", min_confidence=0.5)
+    earlier = Calibration(3.0, 2.0, 50, 0.5, settings)  # which noted no weights
+    model = Captioner("m", answer, settings, calibration=earlier, weights="abc")
+    assert "other weights" in model.unsure
+
+
 def test_a_calibration_comes_back_from_its_file(tmp_path):
-    one = Calibration(1.5, 2.0, 50, 0.6, Decode(forbid=("man",)).model_dump(mode="json"))
+    decode = Decode(forbid=("man",)).model_dump(mode="json")
+    one = Calibration(1.5, 2.0, 50, 0.6, decode, weights="abc")
     confidence.write(one, tmp_path / confidence.FILE)
     assert confidence.read(tmp_path / confidence.FILE) == one
     assert confidence.read(tmp_path / "none.json") is None
+    # An export's file has it among its facts.
+    facts = {"signatures": {}, "decode": decode, "calibration": json.loads(
+        (tmp_path / confidence.FILE).read_text())}  # fmt: skip
+    for known, found in (
+        (facts, one), (facts | {"decode": decode | {"beams": 2}}, None),
+        ({"signatures": {}, "decode": decode}, None),
+    ):  # fmt: skip
+        (tmp_path / "captioner.json").write_text(json.dumps(known))
+        assert confidence.read(tmp_path / "captioner.json") == found
     for damage in ("{", "[]", "{}", '{"intercept": 1}', '"x"', "null",
                    (tmp_path / confidence.FILE).read_text().replace("2.0", "NaN"),
                    (tmp_path / confidence.FILE).read_text().replace('"beams": 5', '"beams": -5'),
@@ -232,7 +249,8 @@ def test_captions_that_are_not_sure_enough_are_left_out():
     for least, kept in ((0, 2), (second, 2), (first, 1), (1, 0)):
         result, bad = model.caption([b"x", b""], captions=2, min_confidence=least)
         assert result.captions == every.captions[:kept]
-        assert result.silent is (kept == 0) and bad == Result((), "empty")
+        assert result.silent is (kept == 0) and (result.left_out == first) is (kept == 0)
+        assert bad == Result((), "empty")
         assert result.error == (None if kept else f"kept silent: at most {first:.2f} sure, 1 was "
                                 "asked for")  # fmt: skip
     assert result.text == "" and result.log_prob == 0
@@ -271,9 +289,24 @@ def test_calibrating_a_run(calibrated):
     one = confidence.read(calibrated / confidence.FILE)
     model = loaded(calibrated)
     assert model.calibration == one and model.unsure == ""
+    assert one.weights == confidence.fingerprint(calibrated)
     assert one.images >= confidence.LEAST and 0 < model.caption(jpeg(1)).captions[0].confidence < 1
     other = loading.load(calibrated, beams=2)
     assert other.unsure and other.caption(jpeg(1)).captions[0].confidence is None
+
+
+def test_a_run_that_changed_has_no_confidence(calibrated, tmp_path, caplog):
+    """It captions without, says why, and neither it nor its export uses the calibration."""
+    run = shutil.copytree(calibrated, tmp_path / "run")
+    settings = config.load(run / "config.json")
+    assert about.of_run(run, settings)["calibration"]["weights"] == confidence.fingerprint(run)
+    best = run / "checkpoints" / "best"
+    shutil.rmtree(best)  # the newest step's are taken then
+    model = loading.load(run)
+    assert "other weights" in model.unsure and str(run) in model.unsure
+    assert model.caption(jpeg(1)).captions[0].confidence is None
+    assert "calibration" not in about.of_run(run, settings)
+    assert f"{run / confidence.FILE} is of other weights" in caplog.text
 
 
 def test_calibrating_on_too_little(tiny_run, tmp_path, capsys):

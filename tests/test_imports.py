@@ -23,7 +23,7 @@ BELOW = {
     "learning": {"inputs", "models", "decoding", "metrics", "pretrained", "drawing"},
     # The client of model servers gives what `captioner.load` gives.
     "serving": {"inputs", "models", "decoding", "learning", "captioning", "confidence"},
-    "web": {"inputs", "serving"},
+    "web": {"inputs", "serving", "captioning"},
     "reporting": {"inputs", "metrics", "drawing", "captioning"},
     # What is measured is all the rest.
     "measuring": {"inputs", "models", "decoding", "learning", "serving", "pretrained", "loading"},

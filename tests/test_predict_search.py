@@ -2,7 +2,9 @@
 
 import functools
 import json
+import re
 
+import numpy as np
 import pytest
 import tensorflow as tf
 from clients import jpeg
@@ -176,6 +178,12 @@ def test_an_export_has_its_settings_and_its_calibration(tiny_run, built, asked, 
     assert "drawn at random, seed 0, temperature 2.0, top k 40, top p 0.95" in card
     assert "without `a`, `on the`" in card and "Nothing is drawn" not in card
     assert "50 images which training didn't see, 50% of whose" in card and "by 0.10 on" in card
+    # What it tells other clients to compute is the same.
+    for result in model.caption(PHOTOS):
+        known = {"log_prob": result.log_prob, "words": len(result.text.split()), "exp": np.exp}
+        for line in re.findall(r"^(x = .*?|confidence = .*?) *(?:#.*)?$", card, re.M):
+            exec(line, known)
+        assert known["confidence"] == pytest.approx(result.captions[0].confidence, abs=1e-3)
     # A damaged calibration, or none, costs the confidence and nothing else.
     facts = version / "assets.extra" / "captioner.json"
     known = json.loads(facts.read_text())

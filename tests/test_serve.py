@@ -122,6 +122,12 @@ def test_what_can_not_be_served_costs_one_line(tmp_path):
     assert "not allowed with" in refused("--model", tmp_path, "--server", "http://localhost")
 
 
+def test_silence_needs_a_calibration(tiny_run):
+    words = ("--model", tiny_run / "export", "--port", "0", "--min-confidence")
+    assert "no confidence: " in (line := refused(*words, "0.7")) and "captioner.calibrate" in line
+    assert "must be from 0 to 1" in refused(*words, "1.5")
+
+
 def test_other_hosts_than_the_loopback_are_warned_of(tmp_path):
     with started("--model", tmp_path, "--host", "0.0.0.0", "--port", "0") as process:
         assert process.stderr.readline().startswith("note: 0.0.0.0 can be reached from other")
@@ -131,7 +137,7 @@ def test_other_hosts_than_the_loopback_are_warned_of(tmp_path):
 def test_the_options_have_their_defaults():
     given = serve.parser().parse_args(["--model", "x"])
     assert (given.host, given.port, given.batch, given.queue) == ("127.0.0.1", 8080, 32, 256)
-    assert (given.server, given.allow_host) == (None, [])
+    assert (given.server, given.allow_host, given.min_confidence) == (None, [], None)
 
 
 @pytest.mark.slow

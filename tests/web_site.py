@@ -58,15 +58,18 @@ class Pretender:
 class Site:
     """A server on a thread of its own."""
 
-    def __init__(self, limits: Limits, convert, load, more_hosts=()):
+    def __init__(
+        self, limits: Limits, convert, load, more_hosts=(), calibration=None, min_confidence=None
+    ):
         self.model = Pretender()
-        self.service = Service(limits, convert)
+        self.service = Service(limits, convert, min_confidence)
         self.announced = threading.Event()
         self.failure: BaseException | None = None
         self.started = threading.Event()
         bound = bind("127.0.0.1", 0)
         self.port = bound.getsockname()[1]
-        captioner = Captioner("runs/snow/export/7", self.model, {"beams": 3, "max_tokens": 5})
+        settings = {"beams": 3, "max_tokens": 5}
+        captioner = Captioner("runs/snow/export/7", self.model, settings, calibration=calibration)
 
         def start(server):
             self.server = server

@@ -181,7 +181,7 @@ def _confidence(facts) -> list[str]:
     known = confidence.parse(facts["calibration"])
     if known.differences(facts["decode"]):  # then captions have none
         return []
-    return ["## Confidence", CONFIDENCE.format(**facts["calibration"])]
+    return ["## Confidence", CONFIDENCE.format(**facts["calibration"], within=known.within)]
 
 
 def _contract(facts) -> list[str]:

@@ -32,9 +32,21 @@ What is drawn depends on the image file, the prompt and the seed alone: the same
 CONFIDENCE = """\
 `captioner.load` gives a caption without a prompt its confidence: the probability that its main noun
 is in what people say of the picture. It is a function of `log_prob` per word that was fitted to
-{images:,} images which training didn't see, {right:.0%} of whose captions were right. On
-{held_out:,} images that it wasn't fitted to, it is off by {error:.2f} on average (true
-probabilities would seem to be off by {chance:.2f})."""
+{images:,} images which training didn't see, {right:.0%} of whose captions were right (give or take
+{within:.0%} by chance). On {held_out:,} images that it wasn't fitted to, it is off
+by {error:.2f} on average (true probabilities would seem to be off by {chance:.2f}).
+
+Clients of a model server compute it from `caption` and `log_prob`, the same for each caption of
+`caption_beams`:
+
+```
+x = log_prob / (words + 1)                   # words of the caption, parted by blanks, and its end
+confidence = 1 / (1 + exp(-({intercept:.4f} + {slope:.4f} * x)))
+```
+
+It holds for this version's weights and search alone, and says nothing of captions with a prompt.
+The numbers stand in full in `assets.extra/captioner.json`, as `intercept` and `slope` of
+`calibration`."""
 
 INTENDED_USE = """\
 ## Intended use

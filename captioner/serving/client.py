@@ -17,6 +17,7 @@ import numpy as np
 import urllib3
 
 from captioner.captioning import Captioner
+from captioner.confidence import Calibration
 from captioner.errors import CaptionerError
 from captioner.inputs.convert import sendable
 from captioner.serving.contract import SIGNATURES
@@ -42,6 +43,7 @@ def connect(
     retries: int = 3,
     max_bytes: int = 64 * MIB,
     longest: int | None = None,
+    calibration: Calibration | None = None,
 ) -> Captioner:
     """A captioner that a model server runs; may be used by many threads at once.
 
@@ -64,6 +66,10 @@ def connect(
             any case. Defaults to 64 MiB.
         longest: int or None. Pixels; larger pictures are scaled down before they are sent.
             Defaults to sending them as they are.
+        calibration: of the version that the server runs, for `confidence`: what
+            `captioner.confidence.read` finds in its `assets.extra/captioner.json`. Nobody can tell
+            from here whether it is that version's, beyond beams and tokens; so name a version.
+            Defaults to none.
 
     Raises:
         CaptionerError: a wrong address, nobody there, no such model, version or label, one that
@@ -80,9 +86,10 @@ def connect(
     way = _way(url, Which(url, model, version, label), max_bytes)
     remote = _Remote(way, timeout, retries)
     _, beams, tokens = remote.outputs["caption_beams"]["tokens"].shape
-    settings = {"beams": beams, "max_tokens": tokens}
+    known = calibration.decode if calibration else {}
+    settings = {**known, "beams": beams, "max_tokens": tokens}
     prepare = functools.partial(sendable, longest=longest)
-    return Captioner(url, remote.call, settings, prepare=prepare)
+    return Captioner(url, remote.call, settings, calibration=calibration, prepare=prepare)
 
 
 class _Remote:

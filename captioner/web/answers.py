@@ -1,4 +1,4 @@
-"""From a request's fields to a signature, and from its outputs to JSON."""
+"""From a request's fields to a signature, and from a result to JSON."""
 
 import functools
 import io
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from captioner.serving.contract import NOTHING
+from captioner.captioning import Caption, Result, signature_for
 from captioner.web.uploads import Refused
 
 _PROMPT = 2000  # characters
@@ -23,8 +23,13 @@ class Wish:
     attention: bool = False
 
     @classmethod
-    def of(cls, fields: dict[str, str], beams: int) -> "Wish":
+    def of(cls, fields: dict[str, str], beams: int, prompts: bool = True) -> "Wish":
         """Reads a request's fields.
+
+        Args:
+            fields: by name.
+            beams: int. The most captions of an image.
+            prompts: bool. Whether they are taken. Confidence isn't known of captions with one.
 
         Raises:
             Refused: 400, one of them makes no sense.
@@ -32,6 +37,11 @@ class Wish:
         prompt = fields.get("prompt", "").strip()
         if len(prompt) > _PROMPT:
             raise Refused(400, f"the prompt is longer than {_PROMPT} characters")
+        if prompt and not prompts:
+            raise Refused(
+                400, "this server gives captions that it is sure of, and knows that of captions "
+                "without a prompt only: leave the prompt out"
+            )  # fmt: skip
         captions = fields.get("captions", "1")
         if not (captions.isascii() and captions.isdigit() and 1 <= int(captions[:9]) <= beams):
             raise Refused(400, f"captions: {captions[:20]!r}; this model gives 1 to {beams}")
@@ -43,42 +53,27 @@ class Wish:
     @property
     def signature(self) -> str:
         """The cheapest signature that does it."""
-        if self.captions > 1 or self.attention:
-            return "caption_beams"
-        return "caption_with_prompt" if self.prompt else "serving_default"
+        return signature_for(self.captions, self.attention, bool(self.prompt))
 
 
-def answer_of(row: dict[str, np.ndarray], wish: Wish) -> dict:
-    """An image's answer, ready for JSON.
+def answer_of(result: Result, wish: Wish) -> dict:
+    """An image's answer, ready for JSON: `captions` and `error`.
 
-    row: the outputs of the wish's signature for this image. Returns `captions`, the best first,
-    with `text`, `log_prob` in nats, and of `caption_beams` the `tokens` and, if wanted, their
-    `attention` [tokens][H][W]; and `error`, None or why the image couldn't be read.
+    Captions come the best first, with `text`, `log_prob` in nats, where it is known `confidence`,
+    of `caption_beams` the `tokens` and, if wanted, their `attention` [tokens][H][W]. `error` is
+    None, or why there are none: the image couldn't be read, or no caption is sure enough, and then
+    `left_out` is the confidence of the surest.
     """
-    error = row["error"].decode()
-    if error:
-        return {"captions": [], "error": error}
+    answer = {"captions": [_caption(one, wish) for one in result.captions], "error": result.error}
+    return answer | {"left_out": result.left_out} if result.silent else answer
+
+
+def _caption(one: Caption, wish: Wish) -> dict:
+    caption = one.as_json()
     if wish.signature == "caption_beams":
-        captions = [
-            _caption(row, beam, wish.attention)
-            for beam in range(wish.captions)
-            if row["log_probs"][beam] > NOTHING
-        ]
-    else:
-        captions = [{"text": row["caption"].decode(), "log_prob": float(row["log_prob"])}]
-    return {"captions": captions, "error": None}
-
-
-def _caption(row: dict[str, np.ndarray], beam: int, attention: bool) -> dict:
-    length = np.count_nonzero(row["tokens"][beam] != b"")
-    caption = {
-        "text": row["captions"][beam].decode(),
-        "log_prob": float(row["log_probs"][beam]),
-        "tokens": [token.decode() for token in row["tokens"][beam, :length]],
-    }
-    if attention:
-        maps = row["attention"][beam, :length].astype(np.float64)
-        caption["attention"] = np.round(maps, 5).tolist()
+        caption["tokens"] = list(one.tokens)
+    if wish.attention:
+        caption["attention"] = np.round(one.attention.astype(np.float64), 5).tolist()
     return caption
 
 

@@ -23,6 +23,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from captioner.captioning import Captioner, Result, answered
 from captioner.errors import CaptionerError
 from captioner.web.answers import Wish, answer_of, sample_image
 from captioner.web.batching import Batcher, QueueFull
@@ -66,24 +67,34 @@ class Service:
         limits: what it takes on.
         convert: makes the contents of a JPEG or PNG file of another kind's (WebP, HEIC, TIFF);
             raises `CaptionerError` where it can't. Defaults to leaving all refusals to the graph.
+        min_confidence: float or None. Captions of a lower one are left out, 0 to 1, and prompts
+            refused. Defaults to giving all.
     """
 
-    def __init__(self, limits: Limits, convert: Callable[[bytes], bytes] | None = None):
+    def __init__(
+        self,
+        limits: Limits,
+        convert: Callable[[bytes], bytes] | None = None,
+        min_confidence: float | None = None,
+    ):
         self.limits = limits
         self.metrics = Metrics()
         self.ready = False
-        self.model = None
+        self.model: Captioner | None = None
+        self._min_confidence = min_confidence
         self._convert = convert
         self._converting = ThreadPoolExecutor(1, "convert")  # one at a time bounds its memory
         self._memory = Memory(limits.uploads)
         self._batcher: Batcher | None = None
 
-    async def start(self, model) -> None:
+    async def start(self, model: Captioner) -> None:
         """Takes a `Captioner`, calls each of its signatures once, and is ready.
 
         Raises:
-            CaptionerError: the model doesn't answer.
+            CaptionerError: the model doesn't answer, or can't tell how sure it is and has to.
         """
+        if self._min_confidence is not None:
+            model.check_confidence(self._min_confidence)
         limits = self.limits
         self._batcher = Batcher(
             model.call,
@@ -125,10 +136,10 @@ class Service:
                         )
                 except TimeoutError:
                     raise Refused(408, "the upload took too long", "too_slow") from None
-            wish = Wish.of(upload.fields, self.model.beams)
+            wish = Wish.of(upload.fields, self.model.beams, self._min_confidence is None)
             answers = await self._answers(request, upload, wish)
         self.metrics.requested.observe(time.monotonic() - begun)
-        readable = any(answer["error"] is None for answer in answers)
+        readable = any(answer["error"] is None or "left_out" in answer for answer in answers)
         self.metrics.requests.labels("ok" if readable else "unreadable").inc()
         if len(answers) > 1:
             return JSONResponse({"results": answers, "error": None})
@@ -163,12 +174,13 @@ class Service:
         answers = iter(await asyncio.gather(*self._batcher.submit(wish.signature, rows)))
         made = []
         for one in contents:
+            result = Result((), str(one))
             if isinstance(one, bytes):
-                made.append(answer_of(next(answers), wish))
-            else:
-                made.append({"captions": [], "error": str(one)})
-            outcome = "unreadable" if made[-1]["error"] else "captioned"
-            self.metrics.images.labels(outcome).inc()
+                result = answered(next(answers), wish.captions, wish.attention)
+                result = self.model.judged(result, wish.prompt, self._min_confidence)
+            made.append(answer_of(result, wish))
+            unable = "silent" if result.silent else "unreadable"
+            self.metrics.images.labels(unable if result.error else "captioned").inc()
         return made
 
     async def _readable(self, contents: bytes) -> bytes | CaptionerError:
@@ -186,7 +198,10 @@ class Service:
         if self.model is None:
             raise Refused(503, "the model is not ready, try again later", "busy", retry=5)
         limits = {"upload_bytes": self.limits.upload, "images": self.limits.images}
-        return JSONResponse({"name": self.name, "beams": self.model.beams, "limits": limits})
+        about = {"name": self.name, "beams": self.model.beams, "limits": limits}
+        if self._min_confidence is not None:
+            about["min_confidence"] = self._min_confidence
+        return JSONResponse(about)
 
     async def health(self, request: Request) -> Response:
         """GET /healthz."""

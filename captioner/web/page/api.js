@@ -19,6 +19,8 @@ export async function about(loading) {
 /**
  * Captions a file with attention maps; a busy server is asked again after the time it names.
  *
+ * Where no caption is sure enough there are none, and `left_out` says how sure the surest was.
+ *
  * Throws a ServerError with the server's reason, or an AbortError after `signal`.
  */
 export async function caption(file, wish, signal) {
@@ -29,7 +31,7 @@ export async function caption(file, wish, signal) {
   form.append("attention", "1");
   for (let left = RETRIES; ; left--) {
     const answer = await request("api/caption", { method: "POST", body: form, signal });
-    if (answer.ok) return (await answer.json()).captions;
+    if (answer.ok) return answer.json();
     if (answer.status !== 503 || left === 0) throw new ServerError(await reason(answer));
     await pause(Number(answer.headers.get("retry-after")) || 1, signal);
   }

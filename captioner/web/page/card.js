@@ -63,6 +63,17 @@ export class Card {
     this.say(`${this.name}: ${reason}`);
   }
 
+  /** Says that no caption is sure enough: how sure the surest was, and had to be. */
+  keepSilent(sure, least) {
+    // Rounded down: 69.9 % must not look like the 70 % that were asked for.
+    const silence = "Not sure enough to say what this photo shows: its best caption is "
+      + `${Math.floor(100 * sure)} % sure of the main thing, and this server asks for `
+      + `${+(100 * least).toFixed(1)} %.`;
+    this.clear();
+    this.find(".state").textContent = silence;
+    this.say(`${this.name}: ${silence}`);
+  }
+
   /** Shows captions, the best first, as the API gives them. */
   show(captions) {
     this.clear();
@@ -70,7 +81,7 @@ export class Card {
     this.image.alt = captions[0].text;
     this.find(".looked").hidden = false;
     this.look(null);
-    this.say(`${this.name}: ${captions.map((one) => one.text).join("; ")}`);
+    this.say(`${this.name}: ${captions.map(heard).join("; ")}`);
   }
 
   clear() {
@@ -86,7 +97,7 @@ export class Card {
     this.picture.classList.remove("mapped");
   }
 
-  row({ text, log_prob, tokens, attention }, index, all) {
+  row({ text, log_prob, confidence, tokens, attention }, index, all) {
     const row = fromTemplate("caption-row");
     const words = wordsWithMaps(tokens, attention);
     const keys = words.map((word, position) => {
@@ -95,7 +106,11 @@ export class Card {
       return key;
     });
     row.querySelector(".text").append(...hoverable(text, keys));
-    row.querySelector(".odds").textContent = `probability ${chance(log_prob)}`;
+    const known = confidence !== undefined;
+    row.querySelector(".sure").textContent = known ? sureOf(confidence) : "";
+    // Two probabilities side by side, so each says of what it is.
+    row.querySelector(".odds").textContent = known
+      ? `these very words: ${chance(log_prob)}` : `probability ${chance(log_prob)}`;
     const copy = row.querySelector(".copy");
     copy.addEventListener("click", () => this.copy(copy, text));
     const toolbar = row.querySelector(".words");
@@ -225,6 +240,17 @@ function chance(logProb) {
   const probability = Math.exp(logProb);
   if (probability >= 0.1) return `${Math.round(100 * probability)} %`;
   return `1 in ${AMOUNT.format(1 / probability)}`;
+}
+
+/** How sure the model is, as people say it: no finer than it was measured, and never certain. */
+function sureOf(confidence) {
+  const shown = Math.min(Math.max(5 * Math.round(20 * confidence), 1), 99);
+  return `about ${shown} % sure of the main thing`;
+}
+
+/** A caption as it is announced. */
+function heard({ text, confidence }) {
+  return confidence === undefined ? text : `${text}, ${sureOf(confidence)}`;
 }
 
 function fromTemplate(id) {

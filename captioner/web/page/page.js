@@ -11,6 +11,7 @@ const cards = [];
 const waiting = [];
 let asking = 0;
 let limit = Infinity;
+let least = null; // the confidence below which the server keeps silent
 
 function say(text) {
   const line = document.createElement("p");
@@ -75,9 +76,10 @@ async function answer({ card, signal, wish }) {
   } else {
     card.wait("looking at the photo …");
     try {
-      const captions = await caption(card.file, wish, signal);
+      const { captions, left_out } = await caption(card.file, wish, signal);
       if (signal.aborted) return;
-      card.show(captions);
+      if (left_out === undefined) card.show(captions);
+      else card.keepSilent(left_out, least);
     } catch (error) {
       if (signal.aborted) return;
       if (!(error instanceof ServerError)) throw error;
@@ -92,6 +94,7 @@ function report() {
   const done = cards.filter((card) => card.done).length;
   find("results").hidden = find("again").hidden = cards.length === 0;
   find("order").hidden = !document.querySelector(".caption + .caption");
+  find("meaning").hidden = !document.querySelector(".sure:not(:empty)");
   find("progress").textContent = done < cards.length ? `${done} of ${cards.length} done` : "";
 }
 
@@ -119,12 +122,22 @@ function takeDrops() {
   });
 }
 
+/** How sure a caption is isn't known of captions with a prompt. */
+function takeNoPrompts() {
+  find("prompt").value = "";
+  find("prompt").disabled = true;
+  find("prompt-help").textContent = "This server says only what it is sure enough of. It knows "
+    + "that of captions without a prompt, so it takes none.";
+}
+
 async function introduce() {
   const model = await about(() => {
     find("loading").textContent = "The model is being loaded. Photos can be chosen already.";
   });
   find("loading").textContent = "";
   limit = model.limits.upload_bytes;
+  least = model.min_confidence ?? null;
+  if (least !== null) takeNoPrompts();
   find("limits").textContent = `Up to ${Math.floor(limit / 2 ** 20)} MiB each.`;
   find("model").textContent = `Model: ${model.name}.`;
   const choices = Array.from({ length: model.beams }, (_, index) => new Option(index + 1));
