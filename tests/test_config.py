@@ -8,6 +8,7 @@ import pytest
 
 from captioner import config
 from captioner.config import Settings, settings
+from captioner.config.freezing import frozen_stages
 from captioner.errors import CaptionerError
 
 
@@ -156,14 +157,35 @@ def test_all_wrong_values_are_named_at_once():
         (["model.units=100", "model.heads=3"], "model.heads=3 must divide model.units=100"),
         (["data.augment=true"], "data.views=N"),
         (["data.views=2", "data.cache_features=false"], "data.views=2 needs"),
-        (['train.freeze=["text_encoder"]'], "image encoder frozen"),
-        (["train.freeze=[]"], "image encoder frozen"),
-        (['train.freeze=["image_encoder/conv1"]'], "image encoder frozen"),
+        (['train.freeze=["text_encoder"]'], "first stage of the image encoder frozen"),
+        (["train.freeze=[]"], "first stage of the image encoder frozen"),
+        (['train.freeze=["image_encoder/conv[2-5]"]'], "first stage of the image encoder frozen"),
+        (
+            ["model.sentence_head=true", 'train.freeze=["image_encoder/conv[1-4]"]'],
+            "the whole image encoder frozen",
+        ),
     ],
 )
 def test_settings_that_exclude_each_other(words, message):
     with pytest.raises(CaptionerError, match=message):
         settings(overrides=words)
+
+
+@pytest.mark.parametrize(
+    ("freeze", "stages"),
+    [
+        ([], 0),
+        (["text_encoder", "image_encoder/conv[2-5]"], 0),
+        (["image_encoder/conv1_conv"], 0),
+        (["image_encoder/conv1"], 1),
+        (["image_encoder/conv[1-3]", "image_encoder/conv4_block[1-5]"], 3),
+        (["image_encoder/conv4", "image_encoder/conv[123]"], 4),
+        (["image_encoder/.*conv/", "image_encoder/.*(gamma|beta)"], 5),
+        (["image"], 5),
+    ],
+)
+def test_stages_that_are_frozen_altogether(freeze, stages):
+    assert frozen_stages(tuple(freeze)) == stages
 
 
 def test_fine_tuning_and_augmentation_go_without_the_cache():

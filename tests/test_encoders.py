@@ -221,6 +221,29 @@ def test_no_images_at_all(images):
     np.testing.assert_allclose(encode(pixels()), images(pixels()), atol=1e-4)
 
 
+@pytest.mark.parametrize("begun", [1, 2, 4])
+def test_it_goes_on_from_what_its_first_stages_gave(images, begun):
+    """To the bit, in two parts that share the net's variables and add none."""
+    parts = ImageEncoder(64, begun=begun, name="image_encoder")
+    assert [v.path for v in parts.variables] == [v.path for v in images.variables]
+    for mine, theirs in zip(parts.variables, images.variables, strict=True):
+        mine.assign(theirs)
+    kept = parts.begin(pixels())
+    assert kept.shape[1:] == parts.begun_shape
+    np.testing.assert_array_equal(parts(kept), images(pixels()))
+    np.testing.assert_array_equal(parts(pixels()), images(pixels()))
+    half = tf.cast(kept, tf.float16)
+    np.testing.assert_allclose(parts(half), images(pixels()), rtol=0.05, atol=0.05)
+    assert parts(kept[:0]).shape == (0, 4, 2048)
+
+
+def test_what_the_whole_net_gave_is_left_as_it_is(images):
+    assert images.begun_shape == (4, 2048)
+    features = images.begin(pixels())
+    np.testing.assert_array_equal(features, images(pixels()))
+    assert images(features) is features
+
+
 def test_variables_carry_the_encoders_name(images, handles):
     """What `train.freeze` and the encoders' own rate go by."""
     assert all(v.path.startswith("image_encoder/") for v in images.variables)

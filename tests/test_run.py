@@ -270,6 +270,26 @@ def test_freezing_the_first_blocks(tmp_path, drawn, plain):
     assert learned and all("/conv5_" in path for path in learned)
 
 
+@pytest.mark.slow
+def test_fine_tuning_from_what_the_frozen_stages_gave(tmp_path, drawn, plain):
+    """Trained from the cache of conv4's output, or from pixels: the same run; the export, which
+    sees pixels, captions like it. Only the last stage has changed."""
+    freeze = 'train.freeze=["image_encoder/conv[1-4]"]'
+    runs_made = {}
+    for cached in ("true", "false"):
+        run = runs_made[cached] = tmp_path / cached
+        found = train(run, drawn, plain, freeze, f"data.cache_features={cached}", "data.views=1")
+        assert found["export"]
+    kept, pixels = (stored(run, last(run)) for run in runs_made.values())
+    assert kept.keys() == pixels.keys()
+    tuned = [name for name in kept if name.startswith("image_encoder/")]
+    assert tuned and all("/conv5_" in name for name in tuned)
+    for name in tuned:  # half precision is all that lies between them
+        np.testing.assert_allclose(kept[name], pixels[name], atol=2e-3, err_msg=name)
+    frozen = stored(runs_made["true"], "frozen")
+    assert any("conv4_block6_3_conv" in name for name in frozen)
+
+
 # The command.
 
 

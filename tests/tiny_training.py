@@ -38,14 +38,20 @@ class Grid(keras.layers.Layer):
     rows = columns = 2
     regions = REGIONS
     width = WIDTH
+    begun, begun_shape = 5, (REGIONS, WIDTH)
 
     def __init__(self, side: int = 4, **kwargs):
         super().__init__(**kwargs)
         self.half = side // 2
         self.kernel = self.add_weight(shape=(3, WIDTH), name="kernel")
 
-    def call(self, pixels):
-        pixels = tf.cast(pixels, tf.float32) / 255
+    def begin(self, pixels):
+        return self(pixels)
+
+    def call(self, images):
+        if len(images.shape) == 3:
+            return images
+        pixels = tf.cast(images, tf.float32) / 255
         quarters = tf.nn.avg_pool2d(pixels, self.half, self.half, "VALID")
         return tf.matmul(tf.reshape(quarters, [-1, REGIONS, 3]), self.kernel)
 

@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import Field
 
+from captioner.config.freezing import STAGES, frozen_stages
+
 
 class Section(pydantic.BaseModel):
     """Settings that belong together; what isn't known is refused."""
@@ -52,8 +54,8 @@ class Data(Section):
     """Where embedded data and caches are kept."""
 
     cache_features: bool = True
-    """Keep the frozen image encoder's output on disk (float16) instead of computing it each epoch.
-    Must be false to fine-tune the image encoder."""
+    """Keep what the image encoder's frozen stages give on disk (float16) instead of computing it
+    each epoch. Must be false where its first stage is fine-tuned."""
 
     views: int = Field(default=1, ge=1, le=32)
     """Cached views of each training image: the plain one and views - 1 augmented ones, one of
@@ -184,8 +186,9 @@ class Train(Section):
     """Decay of the moving average of the weights that is evaluated and exported; 0 for none."""
 
     freeze: tuple[str, ...] = ("image_encoder", "text_encoder")
-    """Regular expressions: variables whose path starts with one are left as they are, for example
-    image_encoder/conv[1-4]. On the command line: JSON, train.freeze='["image_encoder"]'."""
+    """Regular expressions: variables whose path starts with one are left as they are. On the
+    command line: JSON, train.freeze='["image_encoder/conv[1-4]", "text_encoder"]' to fine-tune the
+    last stage of the image encoder alone (without model.sentence_head)."""
 
     precision: Literal["float32", "bfloat16"] = "float32"
     """What the decoder and attention compute in; weights stay float32."""
@@ -346,20 +349,23 @@ class Settings(Section):
             )
         if self.model.copying and self.model.text_encoder == "none":
             raise ValueError("model.copying=true needs a text encoder: model.text_encoder is none")
-        if self.model.sentence_head and not self.data.cache_features:
+        stages = frozen_stages(self.train.freeze)
+        if self.model.sentence_head and not (self.data.cache_features and stages == len(STAGES)):
             raise ValueError(
-                "model.sentence_head=true needs data.cache_features=true: it is fitted to features "
-                "that stay as they are"
+                "model.sentence_head=true needs data.cache_features=true and the whole image "
+                "encoder frozen (train.freeze with image_encoder): it is fitted to features that "
+                "stay as they are"
             )
         if self.model.neighbours and not self.model.sentence_head:
             raise ValueError(
                 f"model.neighbours={self.model.neighbours} needs model.sentence_head=true: it says "
                 "what is near"
             )
-        if self.data.cache_features and "image_encoder" not in self.train.freeze:
+        if self.data.cache_features and not stages:
             raise ValueError(
-                "data.cache_features=true needs the whole image encoder frozen "
-                "(train.freeze with image_encoder), or set data.cache_features=false"
+                "data.cache_features=true needs at least the first stage of the image encoder "
+                "frozen (train.freeze with image_encoder, or image_encoder/conv[1-4] to fine-tune "
+                "the last of its five), or set data.cache_features=false"
             )
         return self
 

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from captioner import about, config, evaluation, pretrained
 from captioner.config import Settings
+from captioner.config.freezing import STAGES
 from captioner.decoding.captions import check
 from captioner.errors import CaptionerError
 from captioner.inputs import readers
@@ -255,15 +256,19 @@ def _features(settings: Settings, built: Built, records: Sequence[Record], views
     fingerprint = pretrained.fingerprint(pretrained.image_weights(settings.model.image_weights))
     if fingerprint == "none":  # random weights are those of the seed
         fingerprint = f"random {settings.train.seed}"
+    if encoder.begun < len(STAGES):
+        fingerprint += f", {encoder.begun} stages"
     encode = tf.function(
-        encoder, input_signature=[tf.TensorSpec([None, side, side, 3], tf.uint8)], autograph=False
+        encoder.begin,
+        input_signature=[tf.TensorSpec([None, side, side, 3], tf.uint8)],
+        autograph=False,
     )
     with counting(f"{what} features") as progress:
         return open_features(
             records,
             encode,
             folder=settings.data.folder / "cache" / "features",
-            shape=(encoder.regions, encoder.width),
+            shape=encoder.begun_shape,
             side=side,
             fingerprint=fingerprint,
             views=views,

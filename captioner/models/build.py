@@ -9,6 +9,7 @@ import numpy as np
 
 from captioner import pretrained
 from captioner.config import Settings
+from captioner.config.freezing import STAGES, frozen_stages
 from captioner.inputs.prompt_pieces import PromptTokenizer
 from captioner.inputs.text import END, SPECIAL, UNK, CaptionTokenizer, load_vocabulary
 from captioner.inputs.wordpiece import BertTokenizer
@@ -30,7 +31,8 @@ class Built:
 def image_encoder(settings: Settings, load: bool = True) -> ImageEncoder:
     """The image encoder; `load=False` leaves its weights to a checkpoint."""
     weights = pretrained.image_weights(settings.model.image_weights) if load else None
-    return ImageEncoder(settings.model.image_side, weights, name="image_encoder")
+    begun = frozen_stages(settings.train.freeze) or len(STAGES)  # of none, nothing is kept
+    return ImageEncoder(settings.model.image_side, weights, begun, name="image_encoder")
 
 
 def build(settings: Settings, vocabulary: Sequence[str], load: bool = True) -> Built:

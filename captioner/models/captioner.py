@@ -95,8 +95,8 @@ class Captioner(keras.Model):
         """Encodes images and prompts for the decoder.
 
         Args:
-            images: uint8 [N, H, W, 3] pixels, or float [N, R, D], the image encoder's output; None
-                for captions without images.
+            images: uint8 [N, H, W, 3] pixels, or float [N, r, d], what the image encoder's `begin`
+                made of them; None for captions without images.
             prompts: the text encoder's inputs, int32 [Q, P] each, or None for no prompts. For a
                 decoder that copies, all that `PromptTokenizer` gives.
             image_rows: int32 [B]. Which image each caption belongs to; None: N = B, in order.
@@ -158,7 +158,7 @@ class Captioner(keras.Model):
         if images is None:  # one region that nobody may look at
             regions = tf.zeros([tf.shape(image_rows)[0], 1, self.units], self.compute_dtype)
             return regions, tf.zeros_like(regions[..., 0], tf.bool), regions[:, 0], None
-        features = self.image_encoder(images) if len(images.shape) == 4 else images
+        features = self.image_encoder(images)
         regions = self._regions(tf.cast(features, self.compute_dtype), training)
         return regions, None, tf.reduce_mean(regions, axis=1), features
 

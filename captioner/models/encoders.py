@@ -3,11 +3,13 @@
 Legend: B batch, H, W pixels, R regions, D encoder width, P prompt tokens.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
 import tensorflow as tf
 
+from captioner.config.freezing import STAGES
 from captioner.inputs.images import normalise
 from captioner.inputs.wordpiece import BERT_INPUTS
 
@@ -21,11 +23,15 @@ class ImageEncoder(keras.layers.Layer):
     Args:
         side: int. Side of the pictures, in pixels.
         weights: path or None. A Keras weights file of ResNet50 without its top; None for random.
+        begun: int. How many of its five stages, from the pixels on, `begin` computes: those that
+            are not trained, as what they give can be kept. Defaults to all.
     """
 
-    def __init__(self, side: int = 224, weights: Path | None = None, **kwargs):
+    def __init__(
+        self, side: int = 224, weights: Path | None = None, begun: int = len(STAGES), **kwargs
+    ):
         super().__init__(**kwargs)
-        self.side = side
+        self.side, self.begun = side, begun
         # Keras names variables by where they are built, and `train.freeze` goes by names.
         with keras.name_scope(self.name):
             self.net = keras.applications.ResNet50(
@@ -34,6 +40,13 @@ class ImageEncoder(keras.layers.Layer):
         if weights is not None:
             self.net.load_weights(weights)
         _, self.rows, self.columns, self.width = self.net.output_shape
+        stage, blocks = list(STAGES.items())[begun - 1]
+        last = f"{stage}_block{blocks}_out" if blocks else "pool1_pool"
+        kept = self.net.get_layer(last).output
+        self._whole = _run(self.net.inputs, self.net.output)
+        self._begin = _run(self.net.inputs, kept)
+        self._finish = None if begun == len(STAGES) else _run(kept, self.net.output)
+        self._kept = kept.shape[1:]
         self.built = True
 
     @property
@@ -41,14 +54,41 @@ class ImageEncoder(keras.layers.Layer):
         """R = rows * columns."""
         return self.rows * self.columns
 
-    def call(self, pixels):
-        """uint8 [B, H, W, 3] -> float [B, R, D]."""
-        count = tf.shape(pixels)[0]
+    @property
+    def begun_shape(self) -> tuple[int, int]:
+        """r, d: places and channels of what `begin` gives."""
+        rows, columns, channels = self._kept
+        return rows * columns, channels
+
+    def begin(self, pixels):
+        """uint8 [B, H, W, 3] -> float [B, r, d]: the first stages, for `call` to go on from."""
+        return tf.reshape(self._begin(normalise(pixels)), [-1, *self.begun_shape])
+
+    def call(self, images):
+        """uint8 [B, H, W, 3] pixels, or what `begin` made of them -> float [B, R, D]."""
+        if len(images.shape) == 4:
+            grid = self._whole(normalise(images))
+        elif self._finish is None:
+            return images
+        else:
+            grid = tf.cast(images, self.compute_dtype)
+            grid = self._finish(tf.reshape(grid, [-1, *self._kept]))
+        return tf.reshape(grid, [-1, self.regions, self.width])
+
+
+def _run(inputs, outputs) -> Callable[[tf.Tensor], tf.Tensor]:
+    """The part of a net between two of its tensors, as a function: its layers stay the net's, which
+    has them tracked and saved."""
+    part = keras.Model(inputs, outputs)
+
+    def run(images):
+        count = tf.shape(images)[0]
         # A replica's share may hold no image, and the CPU's convolutions fail on none.
         spare = tf.cast(count == 0, tf.int32)
-        pixels = tf.pad(pixels, [[0, spare], [0, 0], [0, 0], [0, 0]])
-        grid = self.net(normalise(pixels), training=False)[:count]
-        return tf.reshape(grid, [-1, self.regions, self.width])
+        images = tf.pad(images, [[0, spare], [0, 0], [0, 0], [0, 0]])
+        return part(images, training=False)[:count]
+
+    return run
 
 
 class TextEncoder(keras.layers.Layer):
