@@ -235,6 +235,8 @@ def test_it_goes_on_from_what_its_first_stages_gave(images, begun):
     half = tf.cast(kept, tf.float16)
     np.testing.assert_allclose(parts(half), images(pixels()), rtol=0.05, atol=0.05)
     assert parts(kept[:0]).shape == (0, 4, 2048)
+    whole = images(pixels())
+    assert parts(whole) is whole  # what another encoder made of the pixels
 
 
 def test_what_the_whole_net_gave_is_left_as_it_is(images):

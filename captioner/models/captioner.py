@@ -95,8 +95,8 @@ class Captioner(keras.Model):
         """Encodes images and prompts for the decoder.
 
         Args:
-            images: uint8 [N, H, W, 3] pixels, or float [N, r, d], what the image encoder's `begin`
-                made of them; None for captions without images.
+            images: uint8 [N, H, W, 3] pixels, or float [N, R, D], the image encoder's output, or
+                [N, r, d], that of its `begin`; None for captions without images.
             prompts: the text encoder's inputs, int32 [Q, P] each, or None for no prompts. For a
                 decoder that copies, all that `PromptTokenizer` gives.
             image_rows: int32 [B]. Which image each caption belongs to; None: N = B, in order.

@@ -65,10 +65,12 @@ class ImageEncoder(keras.layers.Layer):
         return tf.reshape(self._begin(normalise(pixels)), [-1, *self.begun_shape])
 
     def call(self, images):
-        """uint8 [B, H, W, 3] pixels, or what `begin` made of them -> float [B, R, D]."""
+        """uint8 [B, H, W, 3] pixels, or what `begin` made of them -> float [B, R, D].
+
+        What has D channels already is given back; no stage but the last has so many."""
         if len(images.shape) == 4:
             grid = self._whole(normalise(images))
-        elif self._finish is None:
+        elif self._finish is None or images.shape[-1] == self.width:
             return images
         else:
             grid = tf.cast(images, self.compute_dtype)
