@@ -43,15 +43,16 @@ def tell(text: str) -> None:
 
 
 @contextlib.contextmanager
-def counting(label: str) -> Iterator[Callable[[int, int], None]]:
-    """Gives a function (done, total) that shows a bar from its first call on."""
+def counting(label: str, unit: str = "image") -> Iterator[Callable[[int, int], None]]:
+    """Gives a function (done, total) that shows a bar from its first call on, a new one for each
+    total."""
     with contextlib.ExitStack() as stack:
         bars: list[tqdm] = []
 
         def progress(done: int, total: int) -> None:
-            if not bars:
-                bars.append(stack.enter_context(tqdm(total=total, desc=label, unit="image")))
-            bars[0].update(done - bars[0].n)
+            if not bars or bars[-1].total != total:  # of something else
+                bars.append(stack.enter_context(tqdm(total=total, desc=label, unit=unit)))
+            bars[-1].update(done - bars[-1].n)
 
         yield progress
 
@@ -303,9 +304,10 @@ def _prepare(
     told = None
     if built.model.sentence_head is not None:
         # Outside the strategy's scope, in which a Hub's encoder can't be run.
-        known = learn_sentences(
-            settings, built, images.cache, records, set(unreadable), texts, tell
-        )
+        with counting("embedding captions", "caption") as progress:
+            known = learn_sentences(
+                settings, built, images.cache, records, set(unreadable), texts, tell, progress
+            )
         images, told = CachedImages(images.cache, known.images), known.texts
     stages = make_stages(settings, built, records, train_data, images, texts, told, replicas)
     if len(dev_unreadable) == len(dev):

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
 from captioner.config import Settings
 from captioner.errors import CaptionerError
@@ -22,12 +21,12 @@ from captioner.inputs.records import Record
 from captioner.inputs.text import normalised
 from captioner.inputs.texts import Texts
 from captioner.learning import sentences
+from captioner.learning.embeddings import embeddings
 from captioner.learning.loop import Stage
 from captioner.learning.rewards import Reward
 from captioner.learning.self_critical import SelfCritical
 from captioner.models.build import Built
 from captioner.models.neighbours import Neighbours
-from captioner.models.sentences import embed
 
 Told = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
@@ -99,25 +98,6 @@ def make_stages(
     return stages
 
 
-def embeddings(built: Built, captions: Sequence[str]) -> np.ndarray:
-    """Each caption's embedding by the text encoder: float32 [captions, S]."""
-    tokenizer, encoder = built.prompt_tokenizer, built.model.text_encoder
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
-    def encode(texts):
-        inputs = tokenizer(texts)
-        longest = tf.reduce_max(tf.reduce_sum(inputs["input_mask"], axis=1))
-        return embed(encoder, {name: one[:, :longest] for name, one in inputs.items()})
-
-    # Captions of a length together leave the encoder little padding to read.
-    order = np.argsort([len(caption) for caption in captions], kind="stable")
-    found = np.zeros((len(captions), encoder.width), np.float32)
-    for part in batches(len(captions), _BATCH):
-        rows = order[part]
-        found[rows] = encode(tf.constant([captions[row] for row in rows])).numpy()
-    return found
-
-
 class Sentences(NamedTuple):
     """What the decoder is told in training.
 
@@ -139,6 +119,7 @@ def learn_sentences(
     skip: set[int],
     texts: Texts | None,
     tell: Callable[[str], None],
+    progress: Callable[[int, int], None],
 ) -> Sentences:
     """Fits the model's sentence head to the training images, and gives the model its neighbours.
 
@@ -150,6 +131,7 @@ def learn_sentences(
         skip: positions of those that can't be read.
         texts: captions without images, or None.
         tell: told how well the head fits.
+        progress: told how many captions are embedded, and of how many.
 
     Raises:
         CaptionerError: fewer than two images.
@@ -161,7 +143,7 @@ def learn_sentences(
             "model.neighbours, to false and 0"
         )
     captions = [caption for at in kept for caption in records[at].captions]
-    vectors = embeddings(built, captions)
+    vectors = embeddings(settings, built, captions, progress)
     owner = np.repeat(np.arange(len(kept)), [len(records[at].captions) for at in kept])
     targets = np.zeros((len(kept), vectors.shape[1]), np.float32)
     np.add.at(targets, owner, vectors)
@@ -176,7 +158,7 @@ def learn_sentences(
     )
     told = None
     if texts is not None:
-        alone = embeddings(built, texts.captions)
+        alone = embeddings(settings, built, texts.captions, progress)
         exact = sentences.of_others(alone, texts.images, fit.center)
         amount = settings.data.text_noise
 
