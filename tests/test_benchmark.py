@@ -173,6 +173,19 @@ def test_processes(tiny_run, tmp_path, small):
 
 
 @pytest.mark.slow
+def test_replicas(tiny_run, tmp_path, small, monkeypatch):
+    from captioner.measuring import replicas
+
+    monkeypatch.setattr(replicas, "_STEPS", 2)
+    code, report = measured(tmp_path, "--model", tiny_run, "--only", "replicas")
+    assert code == 0
+    check(report)
+    assert list(table(report, "replicas")) == [
+        "one replica", "two logical processors, mirrored", "two processes, workers",
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
 def test_growth(tmp_path, small, monkeypatch):
     from captioner.measuring import growth
 

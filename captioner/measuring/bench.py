@@ -69,13 +69,7 @@ class Bench:
     @functools.cached_property
     def files(self) -> list[Path]:
         """The photographs as files."""
-        where = self.folder / "photos"
-        where.mkdir(exist_ok=True)
-        found = []
-        for at, contents in enumerate(self._web):
-            found.append(where / f"{at}.jpg")  # what they are is read off their contents
-            found[-1].write_bytes(contents)
-        return found
+        return photos.written(self.folder / "photos", self._web)
 
     @functools.cached_property
     def bare(self) -> Callable[[tf.Tensor], tf.Tensor]:

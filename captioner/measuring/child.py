@@ -130,7 +130,61 @@ def records(count: int) -> dict[str, Any]:
     }
 
 
-_WHAT = {one.__name__: one for one in (nothing, bare, serve, caption, records)}
+def train(folder: str, side: int, distribution: str, processors: int, steps: int) -> dict[str, Any]:
+    """Trains on cached features: seconds of `steps` steps, the first few not counted; nothing of a
+    worker that isn't the chief.
+
+    Args:
+        folder: for what training reads and writes, this process's own.
+        side: pixels.
+        distribution: as `train.distribution` has it; workers as TF_CONFIG says.
+        processors: logical ones to make of the machine's.
+        steps: to be timed.
+    """
+    import contextlib
+    import io
+
+    import tensorflow as tf
+
+    device = tf.config.list_physical_devices("CPU")[0]
+    logical = [tf.config.LogicalDeviceConfiguration()] * processors
+    tf.config.set_logical_device_configuration(device, logical)
+
+    from captioner.inputs.pipeline import CachedImages
+    from captioner.learning.distribution import strategy
+    from captioner.learning.loop import Stage, Trainer
+    from captioner.measuring import training
+
+    where = strategy(distribution)  # before anything else is made: workers must find each other
+    place = Path(folder)
+    settings = training.settings_in(place, side)
+    with where.scope():
+        built = training.random_model(settings, training.WORDS)
+    cache = training.random_cache(place, side, built)
+    replicas = where.num_replicas_in_sync
+    made = training.random_batches(
+        CachedImages(cache), built, training.WARM + steps, replicas=replicas
+    )
+    run = place / "run"
+    run.mkdir()
+    times = []
+
+    class Watch:
+        """Told by the loop of every step."""
+
+        def step(self, row) -> None:
+            times.append(time.perf_counter())
+
+        def validation(self, row) -> None:
+            """There is none."""
+
+    stage = Stage("benchmark", made, 1, validate=False)
+    with contextlib.redirect_stderr(io.StringIO()):  # its progress bar
+        Trainer(built.model, settings.train, where, [stage], run, None, Watch()).fit()
+    return {"seconds": times[-1] - times[training.WARM - 1]} if times else {}
+
+
+_WHAT = {one.__name__: one for one in (nothing, bare, serve, caption, records, train)}
 
 if __name__ == "__main__":
     found = _WHAT[sys.argv[1]](**json.loads(sys.argv[2]))

@@ -64,3 +64,13 @@ def of_folder(folder: Path) -> list[bytes]:
 def cycled(photos: Sequence[bytes], count: int) -> list[bytes]:
     """So many photographs, again from the first where there are too few."""
     return [photos[at % len(photos)] for at in range(count)]
+
+
+def written(folder: Path, contents: Sequence[bytes]) -> list[Path]:
+    """Photographs as files of a folder, which is made where there is none."""
+    folder.mkdir(exist_ok=True)
+    found = []
+    for at, one in enumerate(contents):
+        found.append(folder / f"{at}.jpg")  # what they are is read off their contents
+        found[-1].write_bytes(one)
+    return found

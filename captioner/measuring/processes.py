@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -88,24 +88,31 @@ def _peak(what: str, options: dict[str, Any]) -> Callable[[], float]:
     return lambda: child(what, options)["peak_bytes"]
 
 
-def child(what: str, options: dict[str, Any]) -> dict[str, Any]:
+def child(
+    what: str, options: dict[str, Any], environment: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """Runs a function of `child.py` in a process of its own; what it gives.
+
+    Args:
+        what: the function.
+        options: its arguments.
+        environment: variables beside those that we have.
 
     Raises:
         CaptionerError: the process failed.
     """
-    said = _run(["-m", "captioner.measuring.child", what, json.dumps(options)])
+    said = _run(["-m", "captioner.measuring.child", what, json.dumps(options)], environment)
     return json.loads(said.splitlines()[-1])
 
 
-def _run(words: list[str]) -> str:
+def _run(words: list[str], environment: Mapping[str, str] | None = None) -> str:
     """What a Python process prints."""
     # In it, captioner is what it is here, from wherever it was imported.
     before = [os.environ["PYTHONPATH"]] if "PYTHONPATH" in os.environ else []
     path = os.pathsep.join([str(Path(__file__).resolve().parents[2]), *before])
     done = subprocess.run(
         [sys.executable, *words], capture_output=True, text=True, stdin=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": path},
+        env={**os.environ, "PYTHONPATH": path, **(environment or {})},
     )  # fmt: skip
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [""])[-1]

@@ -35,6 +35,7 @@ PARTS = {
     "caching": Part("training.caching", 4, 4),
     "training": Part("training.training", 25, 6),
     "end-to-end": Part("training.end_to_end", 30, 5),
+    "replicas": Part("replicas.replicas", 0, 60),
     "start": Part("processes.starting", 25, 11),
     "memory": Part("processes.memory", 5, 12),
     "growth": Part("growth.growth", 300, 0, model=False),

@@ -13,6 +13,7 @@ import itertools
 import shutil
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -24,6 +25,7 @@ from captioner.inputs.pipeline import Batches, CachedImages, Examples, ReadImage
 from captioner.inputs.records import Record
 from captioner.inputs.text import START
 from captioner.learning.loop import Interrupted, Stage, Trainer
+from captioner.measuring import photos
 from captioner.measuring.bench import BARE, Bench
 from captioner.measuring.comparison import RATE, Comparison, Contender, timed
 from captioner.measuring.subjects import WORDS, random_model, random_tokens, text_encoder
@@ -34,7 +36,7 @@ BATCH = 128  # captions of a step, on average
 CAPTIONS = 130  # what it really is, as an image's five captions stay together
 CACHED = 64  # images
 _STEPS = 8  # of a sample
-_WARM = 4  # steps before the first that counts
+WARM = 4  # steps before the first that counts
 _FILES_BATCH = 32
 
 
@@ -81,9 +83,9 @@ def caching(bench: Bench) -> Iterator[Comparison]:
 
 def training(bench: Bench) -> Iterator[Comparison]:
     """Steps of the training loop on cached features, and reading these alone."""
-    settings = _settings(bench)
+    settings = settings_in(bench.folder, bench.side)
     built = _built(bench, settings)
-    cache = _random_cache(bench, built)
+    cache = random_cache(bench.folder, bench.side, built)
     for what, shortest in (("as long as Flickr8k's", 5), (f"all of {TOKENS} tokens", TOKENS)):
         yield Training(
             f"training, captions {what}",
@@ -104,7 +106,7 @@ def end_to_end(bench: Bench) -> Iterator[Comparison]:
         ("the image encoder frozen", plain, 2),
         ("the image encoder trained, too", [*plain, 'train.freeze=["text_encoder"]'], 1),
     ):
-        settings = _settings(bench, overrides)
+        settings = settings_in(bench.folder, bench.side, overrides)
         yield Training(
             f"end to end, {what}",
             f"training on image files, {what}",
@@ -159,7 +161,8 @@ class Training(Comparison):
 
     def measure(self, rounds: int) -> None:
         """Trains; between its steps the others are measured."""
-        made = self._batches(_WARM + rounds * self._steps)
+        steps = WARM + rounds * self._steps
+        made = random_batches(self._images, self._built, steps, self._shortest)
         self._reading = itertools.cycle(range(100))
         self._made = made
         stage = Stage("benchmark", made, 1, validate=False)
@@ -202,21 +205,6 @@ class Training(Comparison):
             pass
         return time.perf_counter() - started
 
-    def _batches(self, steps: int) -> Batches:
-        count = CAPTIONS * steps
-        rng = np.random.default_rng(0)
-        tokens = random_tokens(count, TOKENS, WORDS, rng, self._shortest)
-        tokens = np.concatenate([np.full((count, 1), START, np.int32), tokens], 1)
-        # Five captions of an image, and as many images as there are, again and again.
-        images = np.arange(count) // 5 % CACHED
-        return Batches(
-            Examples(images, tokens, [""] * count, None),
-            self._images,
-            batch_size=BATCH,
-            captions_per_image=5,
-            prompt_tokenizer=self._built.prompt_tokenizer,
-        )
-
 
 class _Watch:
     """What the training loop reports to: times its steps, wall clock, with all that is between."""
@@ -227,7 +215,7 @@ class _Watch:
 
     def step(self, row) -> None:
         """A step has ended."""
-        steps, done = self._comparison.steps, row["step"] - _WARM
+        steps, done = self._comparison.steps, row["step"] - WARM
         if done < 0:
             return
         if done == 0:
@@ -242,11 +230,42 @@ class _Watch:
         """There is none."""
 
 
-def _settings(bench: Bench, overrides: Sequence[str] = ()) -> Settings:
+def random_batches(
+    images: CachedImages | ReadImages,
+    built: Built,
+    steps: int,
+    shortest: int = TOKENS,
+    replicas: int = 1,
+) -> Batches:
+    """Batches of random captions of `shortest` tokens or more, for an epoch of so many steps."""
+    count = CAPTIONS * steps
+    rng = np.random.default_rng(0)
+    tokens = random_tokens(count, TOKENS, WORDS, rng, shortest)
+    tokens = np.concatenate([np.full((count, 1), START, np.int32), tokens], 1)
+    # Five captions of an image, and as many images as there are, again and again.
+    shown = np.arange(count) // 5 % CACHED
+    return Batches(
+        Examples(shown, tokens, [""] * count, None),
+        images,
+        batch_size=BATCH,
+        captions_per_image=5,
+        prompt_tokenizer=built.prompt_tokenizer,
+        replicas=replicas,
+    )
+
+
+def settings_in(folder: Path, side: int, overrides: Sequence[str] = ()) -> Settings:
+    """Of the trainings that are measured.
+
+    Args:
+        folder: for what they read.
+        side: pixels.
+        overrides: what is different.
+    """
     words = [
-        f"model.text_encoder={text_encoder(bench.folder)}",
+        f"model.text_encoder={text_encoder(folder)}",
         "model.image_weights=none",
-        f"model.image_side={bench.side}",
+        f"model.image_side={side}",
         "model.units=512",
         "model.heads=8",
         "train.distribution=none",
@@ -264,13 +283,16 @@ def _built(bench: Bench, settings: Settings) -> Built:
 
 
 def _records(bench: Bench, count: int) -> list[Record]:
-    files = bench.files
+    return _of_files(bench.files, count)
+
+
+def _of_files(files: Sequence[Path], count: int) -> list[Record]:
     return [
         Record(str(at), files[at % len(files)], ("a photograph",), "train") for at in range(count)
     ]
 
 
-def _random_cache(bench: Bench, built: Built) -> FeatureCache:
+def random_cache(folder: Path, side: int, built: Built) -> FeatureCache:
     """A cache of random features: what is in them doesn't matter to who reads them."""
     encoder = built.model.image_encoder
     rng = np.random.default_rng(0)
@@ -280,10 +302,10 @@ def _random_cache(bench: Bench, built: Built) -> FeatureCache:
         return rng.random(size, np.float32)
 
     return open_features(
-        _records(bench, CACHED),
+        _of_files(photos.written(folder / "blank", photos.made(photos.WEB, 1)), CACHED),
         encode,
-        folder=bench.folder / "features",
+        folder=folder / "features",
         shape=(encoder.regions, encoder.width),
-        side=bench.side,
+        side=side,
         fingerprint="random",
     )
