@@ -321,6 +321,9 @@ class Settings(Section):
     recipe: str = "demo"
     """The recipe these settings started from."""
 
+    task: str = "caption"
+    """What the run trains for: one of the tasks in captioner/tasks/. Recipes set it."""
+
     data: Data = Data()
     text: Text = Text()
     model: Model = Model()
