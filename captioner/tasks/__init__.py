@@ -15,7 +15,7 @@ To add one:
    encoders are named `image_encoder` and `text_encoder`: the patterns of `train.freeze`, the
    encoders' rate and the checkpoints go by variables' names.
 2. Add a line to `_MODULES` below, and its settings, if it has any, as a section of
-   `captioner/config/sections.py`.
+   `captioner/config/heads.py`.
 3. Write `captioner/recipes/NAME.toml` that begins with `task = "NAME"`.
 
 The methods come in the order in which a run calls them: `begin`, `build`, `files`, `plan`, and when
@@ -37,6 +37,7 @@ from captioner.errors import CaptionerError
 # Name to module, with an object `TASK` each.
 _MODULES = {
     "caption": "captioner.tasks.caption",
+    "contrastive": "captioner.tasks.contrastive",
 }
 
 # What runs and exports are for that don't say.
@@ -71,12 +72,14 @@ class Task:
             `--model`, `--data`, `--split`, `--scores` and `--set`.
         predict_options: set of str. Options of `captioner.predict` that it heeds beside `--model`,
             `--json` and the images.
+        example: str. What `captioner.predict` may be given of it.
     """
 
     name: str
     signatures: tuple[str, ...]
     evaluate_options: frozenset[str] = frozenset()
     predict_options: frozenset[str] = frozenset()
+    example: str = "IMAGE"
 
     # A run.
 
