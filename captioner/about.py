@@ -42,13 +42,14 @@ def of_run(
     """What `serving.exporting.export` is told of a run.
 
     Args:
-        run: the run folder, with its vocabulary.
+        run: the run folder.
         settings: the run's.
         scores: what its scores.json is going to hold. Defaults to what that file holds, if it is
             there.
 
     Returns:
-        "run", its name; "vocabulary", its WordPieces; "pretrained", a list of {"part", "name"} and
+        "run", its name; "weights", what tells them from others (`confidence.fingerprint`);
+        "vocabulary", its WordPieces if it has any; "pretrained", a list of {"part", "name"} and
         if known "what" and "licence"; where scored "scores" and "data" (see `trained_on`); where
         calibrated "calibration" (see `captioner.confidence.Calibration`), unless it is of other
         weights than the run has now, which is logged.
@@ -58,12 +59,11 @@ def of_run(
     """
     if scores is None:
         scores = _read_scores(run / "scores.json")
-    pieces = (run / "vocabulary.txt").read_text(encoding="utf-8").count("\n")
-    about: dict[str, Any] = {
-        "run": run.resolve().name,
-        "vocabulary": pieces,
-        "pretrained": _pretrained(settings),
-    }
+    about: dict[str, Any] = {"run": run.resolve().name}
+    if (run / "vocabulary.txt").is_file():  # of a task that has one
+        pieces = (run / "vocabulary.txt").read_text(encoding="utf-8").count("\n")
+        about["vocabulary"] = pieces
+    about["pretrained"] = _pretrained(settings)
     if scores:
         about["scores"] = scores
         # Absent from runs that were scored before it was noted.

@@ -14,7 +14,7 @@ def main(arguments: argparse.Namespace) -> int:
         raise CaptionerError(f"{arguments.run} is no run folder: it holds no config.json")
 
     from captioner import confidence, config
-    from captioner.learning.run import read_data, tell
+    from captioner.learning.data import read_data, tell
     from captioner.loading import load
 
     overrides = [] if arguments.data is None else [f"data.spec={arguments.data}"]

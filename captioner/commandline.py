@@ -10,7 +10,7 @@ import faulthandler
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import NoReturn
 
 from captioner.errors import CaptionerError
@@ -46,6 +46,31 @@ def add_settings(made: argparse.ArgumentParser) -> None:
         help="settings that beat the recipe's, such as train.epochs=3 (see "
         "captioner/config/sections.py)",
     )
+
+
+def check_options(
+    arguments: argparse.Namespace, made: argparse.ArgumentParser, known: Set[str], whose: str
+) -> None:
+    """Refuses options that what is asked makes nothing of.
+
+    Args:
+        arguments: as parsed.
+        made: the parser.
+        known: the names of those that are heeded.
+        whose: what heeds them, for the message.
+
+    Raises:
+        CaptionerError: others were given.
+    """
+    given = [
+        name for name, value in vars(arguments).items()
+        if name not in known and value != made.get_default(name)
+    ]  # fmt: skip
+    if given:
+        words = (name.replace("_", "-").replace("overrides", "set") for name in given)
+        raise CaptionerError(
+            f"{', '.join(f'--{word}' for word in words)}: not an option for {whose}"
+        )
 
 
 def run(

@@ -3,96 +3,22 @@
 import argparse
 from pathlib import Path
 
-from captioner import commandline, config
-from captioner.errors import CaptionerError
+from captioner import commandline, config, tasks
 from captioner.reporting.prompted import KINDS
 
-_PAGE = "report.html"
+_COMMON = frozenset(("debug", "model", "data", "split", "scores", "overrides"))
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Captions a split, prints the scores, and writes what was asked for."""
-    decode = [word for word in arguments.overrides if word.startswith("decode.")]
-    others = [word for word in arguments.overrides if word not in decode]
+    """Scores a split, prints the scores, and writes what was asked for."""
+    others = [word for word in arguments.overrides if not word.startswith("decode.")]
     settings = config.settings(data=arguments.data, overrides=others)
-    if arguments.deletion:
-        check_deletion(arguments)
-    if arguments.report:  # where that can't be, it is better known before than after
-        report_file(arguments.report).parent.mkdir(parents=True, exist_ok=True)
-
-    from captioner import evaluation
-    from captioner.learning.run import counting, read_data, tell
-    from captioner.loading import load
-
-    model = load(arguments.model, overrides=decode) if decode else load(arguments.model)
-    against = load(arguments.against) if arguments.against else None
-    data = read_data(settings)
-    records = data.split(arguments.split)
-    if arguments.deletion and arguments.prompts == "data" and any(one.prompts for one in records):
-        raise CaptionerError("--deletion is about captions without prompts: add --prompts none")
-    with counting("captioning") as progress:
-        outcome = evaluation.evaluate(
-            model,
-            records,
-            settings.data.unreadable_limit,
-            progress,
-            prompts=arguments.prompts,
-            seed=arguments.seed,
-            against=against,
-            training=[text for record in data.split("train") for text in record.captions],
-        )
-    if outcome.problems:
-        tell(f"left out: {outcome.problems.summary()}")
-    if arguments.deletion:
-        from captioner import deletion
-
-        with counting("covering") as progress:
-            outcome.scores["deletion"] = deletion.measure(
-                arguments.model, outcome.captioned, progress, seed=arguments.seed
-            )
-    spec = settings.data.spec
-    scores = outcome.scores | {
-        "settings": evaluation.conditions(
-            model, spec, arguments.split, arguments.prompts, arguments.seed
-        )
-    }
-    print(evaluation.table(scores))
-    if arguments.scores:
-        evaluation.write_json(arguments.scores, scores)
-    if arguments.predictions:
-        evaluation.write_json(
-            arguments.predictions, evaluation.predictions(spec, outcome.captioned)
-        )
-    rows = evaluation.rows(spec, outcome)
-    if arguments.rows:
-        evaluation.write_rows(arguments.rows, rows)
-    if arguments.report:
-        from captioner.reporting.page import page
-
-        path = report_file(arguments.report)
-        tell(f"writing {path}")
-        evaluation.write_text(path, page(model, scores, rows, seed=arguments.seed))
+    task = tasks.of_folder(arguments.model)
+    commandline.check_options(
+        arguments, parser(), _COMMON | task.evaluate_options, f"{arguments.model} ({task.name})"
+    )
+    task.evaluate(arguments, settings)
     return 0
-
-
-def check_deletion(arguments: argparse.Namespace) -> None:
-    """Whether the model can be told what to say, before it is loaded.
-
-    Raises:
-        CaptionerError: it is an export, or prompts are asked for, too.
-    """
-    if arguments.model.is_dir() and not (arguments.model / "config.json").is_file():
-        raise CaptionerError(
-            f"--deletion needs a run folder, and {arguments.model} holds no config.json: an "
-            "export says its own captions only"
-        )
-    if arguments.prompts in ("keywords", "prefix"):
-        raise CaptionerError("--deletion is about captions without prompts: leave out --prompts")
-
-
-def report_file(path: Path) -> Path:
-    """The page's file, where a folder may be named instead."""
-    return path if path.suffix.lower() in (".html", ".htm") else path / _PAGE
 
 
 def seed(text: str) -> int:
@@ -143,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
         "--report",
         type=Path,
         metavar="DIR|FILE.html",
-        help=f"write a page with figures, captions, photos and maps here (DIR/{_PAGE})",
+        help="write a page with figures, captions, photos and maps here (DIR/report.html)",
     )
     made.add_argument(
         "--rows",

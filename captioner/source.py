@@ -7,7 +7,7 @@ from typing import Any
 from captioner.captioning import Captioner
 from captioner.errors import CaptionerError
 
-_WITH_SERVER = ("model_name", "label", "timeout")
+WITH_SERVER = ("model_name", "label", "timeout")
 
 
 def add(made: argparse.ArgumentParser) -> None:
@@ -37,7 +37,7 @@ def add(made: argparse.ArgumentParser) -> None:
 
 def check(arguments: argparse.Namespace) -> None:
     """Raises `CaptionerError` for options that go with a server where there is none."""
-    for name in _WITH_SERVER:
+    for name in WITH_SERVER:
         if arguments.server is None and getattr(arguments, name) is not None:
             raise CaptionerError(
                 f"--{name.replace('_', '-')} goes with --server, not with --model"

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from captioner import commandline, config
+from captioner import commandline, config, tasks
 
 _EXPORTS = Path("saved_models") / "captioner"
 
@@ -17,9 +17,11 @@ def main(arguments: argparse.Namespace) -> int:
     # An experiment with a folder of its own does not go live by itself.
     exports = run / "export" if arguments.run else _EXPORTS
 
-    from captioner.evaluation import table
+    task = tasks.of(settings)
+
+    from captioner.learning.data import tell
     from captioner.learning.loop import Interrupted
-    from captioner.learning.run import tell, train
+    from captioner.learning.run import train
 
     try:
         outcome = train(settings, run, exports)
@@ -30,21 +32,10 @@ def main(arguments: argparse.Namespace) -> int:
         return 0
     if outcome["finished_before"]:
         print(f"{run} is finished; its scores:")
-    else:
-        print("Captions of images that training never saw:\n")
-        for record, caption in spread(outcome["examples"], 8):
-            print(f"{record.image}\n  captioner: {caption}\n  a person:  {record.captions[0]}")
-        print()
-    print(table(outcome["scores"]))
+    print(task.show(outcome["scores"], outcome.get("examples")))
     print(f"\nrun       {run}\nexport    {outcome['export'] or 'none'}")
-    print(f"try       python -m captioner.predict --model {outcome['export'] or run} IMAGE")
+    print(f"try       python -m captioner.predict --model {outcome['export'] or run} {task.example}")
     return 0
-
-
-def spread(items: list, count: int) -> list:
-    """`count` items, evenly taken."""
-    step = max(1, len(items) // count)
-    return items[::step][:count]
 
 
 def parser() -> argparse.ArgumentParser:

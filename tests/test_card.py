@@ -10,7 +10,8 @@ import pytest
 from captioner import about, config
 from captioner.errors import CaptionerError
 from captioner.inputs.records import DataSet, Problems, Record
-from captioner.serving.card import _last_name, card
+from captioner.serving.card import card
+from captioner.serving.markdown import last_name
 
 K, T, H, W = 3, 10, 2, 2  # of tiny_run
 
@@ -199,7 +200,7 @@ def test_names_stay_names(facts, text, name):
     ],
 )
 def test_last_names(name, short):
-    assert _last_name(name) == short
+    assert last_name(name) == short
 
 
 # What is known of a run.

@@ -367,7 +367,7 @@ def test_predict_by_a_server_needs_no_tensorflow(server, tiny_run, tmp_path):
 
 def test_attention_is_drawn_on_a_heic_photo(local, tmp_path):
     heif = pytest.importorskip("pillow_heif", reason="the extra heic isn't installed")
-    from captioner.predict import draw
+    from captioner.predicting import draw
 
     heif.from_pillow(Image.open(io.BytesIO(jpeg(1)))).save(tmp_path / "a.heic")
     draw(str(tmp_path / "a.heic"), local.caption(jpeg(1), attention=True), tmp_path / "a.png")

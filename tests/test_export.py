@@ -18,7 +18,7 @@ from captioner.errors import CaptionerError
 from captioner.inputs.text import load_vocabulary
 from captioner.loading import load, newest_version
 from captioner.models.build import build
-from captioner.serving import exporting
+from captioner.serving import exporting, signatures
 from captioner.serving.contract import SIGNATURES
 from captioner.serving.signatures import ServedCaptioner
 
@@ -76,7 +76,7 @@ def save(_, folder, signatures):
 @pytest.fixture
 def quick(monkeypatch, tmp_path):
     """`export` with saving replaced; gives its last arguments."""
-    monkeypatch.setattr(exporting, "ServedCaptioner", Served)
+    monkeypatch.setattr(signatures, "ServedCaptioner", Served)
     monkeypatch.setattr(tf.saved_model, "save", save)
     return None, config.settings(), tmp_path / "models", {}
 
@@ -170,7 +170,7 @@ def test_a_version_is_complete_when_it_appears(quick, monkeypatch):
 def test_a_disk_that_fills_up_under_tensorflow(tiny_run, tmp_path, monkeypatch):
     """Files can't grow beyond 1 MB here; the variables are larger."""
     # Traced already, which saves time.
-    monkeypatch.setattr(exporting, "ServedCaptioner", lambda *_: loaded(tiny_run)._keep)
+    monkeypatch.setattr(signatures, "ServedCaptioner", lambda *_: loaded(tiny_run)._keep)
     settings = config.load(tiny_run / "config.json")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limits[1]))

@@ -12,8 +12,8 @@ PACKAGE = Path(__file__).resolve().parent.parent / "captioner"
 COMMANDS = {"ablate", "calibrate", "train", "evaluate", "predict", "export", "serve", "benchmark"}
 
 # A part may import itself and what is named here. The top-level modules stand above the parts,
-# but for these two, which everything may use.
-GROUND = {"config", "errors"}
+# but for these, which everything may use; of the tasks, only what they are found by.
+GROUND = {"config", "errors", "tasks"}
 BELOW = {
     "metrics": set(),
     "pretrained": {"commandline"},
@@ -25,6 +25,11 @@ BELOW = {
     "serving": {"inputs", "models", "decoding", "learning", "captioning", "confidence"},
     "web": {"inputs", "serving", "captioning"},
     "reporting": {"inputs", "metrics", "drawing", "captioning"},
+    # A task is all that belongs to it, from the data to what commands print.
+    "tasks": {
+        "inputs", "models", "decoding", "learning", "metrics", "pretrained", "serving", "reporting",
+        "captioning", "confidence", "deletion", "evaluation", "loading", "predicting",
+    },
     # What is measured is all the rest.
     "measuring": {"inputs", "models", "decoding", "learning", "serving", "pretrained", "loading"},
 }
@@ -91,9 +96,15 @@ def test_nothing_imports_the_commands():
         assert not wrong, f"{path.relative_to(PACKAGE)} imports {', '.join(sorted(wrong))}"
 
 
+def test_tasks_are_imported_by_the_registry_alone():
+    for path in {*PACKAGE.rglob("*.py")} - {*(PACKAGE / "tasks").rglob("*.py")}:
+        wrong = {name for name in modules(path) if name.startswith("captioner.tasks.")}
+        assert not wrong, f"{path.relative_to(PACKAGE)} imports {', '.join(sorted(wrong))}"
+
+
 @pytest.mark.parametrize(
     "module",
-    ["config/__init__.py", "config/sections.py", "config/reading.py", "errors.py", "commandline.py"],
+    ["tasks/__init__.py", "config/__init__.py", "config/sections.py", "config/reading.py", "errors.py", "commandline.py"],
 )
 def test_the_ground_stands_on_nothing(module):
     assert imported(PACKAGE / module) <= {"config", "errors"}
@@ -133,6 +144,7 @@ HEAVY = ("tensorflow", "keras", "tensorflow_text", "tensorflow_hub", "keras_nlp"
         "import captioner.web.server",
         "import captioner.reporting.page, captioner.evaluation",
         "import captioner.pretrained",
+        "import captioner.tasks, captioner.predicting",
     ],
 )  # fmt: skip
 def test_no_tensorflow_before_it_is_needed(code):

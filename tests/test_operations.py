@@ -17,7 +17,7 @@ from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 from captioner import config, evaluation
 from captioner.captioning import Captioner
 from captioner.inputs.files import remove_abandoned
-from captioner.serving import batching, exporting
+from captioner.serving import batching, exporting, signatures
 from captioner.serving.contract import SIGNATURES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -265,7 +265,7 @@ def test_an_export_removes_them(tmp_path, monkeypatch):
     old = tmp_path / ".writing-0123"
     old.mkdir()
     os.utime(old, (0, 0))
-    monkeypatch.setattr(exporting, "ServedCaptioner", stop)
+    monkeypatch.setattr(signatures, "ServedCaptioner", stop)
     with pytest.raises(Stopped):
         exporting.export(None, config.settings(), tmp_path, {})
     assert not list(tmp_path.iterdir())

@@ -13,7 +13,7 @@ import pytest
 from clients import UNREADABLE, jpeg, loaded
 from PIL import Image
 
-from captioner import drawing, loading, predict
+from captioner import drawing, loading, predict, predicting
 from captioner.errors import CaptionerError
 
 
@@ -73,11 +73,11 @@ def test_files_keep_their_order_and_folders_and_patterns_are_sorted(run, photos)
 
 
 def test_more_images_than_a_batch(run, tmp_path):
-    for number in range(predict._BATCH + 2):
+    for number in range(predicting._BATCH + 2):
         (tmp_path / f"{number:02d}.jpg").write_bytes(jpeg(number % 2))
     code, out, _ = run("--json", tmp_path)
     texts = [row["captions"][0]["text"] for row in rows(out)]
-    assert code == 0 and len(texts) == predict._BATCH + 2
+    assert code == 0 and len(texts) == predicting._BATCH + 2
     assert set(texts[::2]) == {texts[0]} and set(texts[1::2]) == {texts[1]}
 
 

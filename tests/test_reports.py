@@ -90,7 +90,7 @@ def test_a_validation_is_on_disk_at_once(tmp_path):
 def test_curves_of_little(tmp_path, validations):
     """One step, and a data set without dev images."""
     (tmp_path / "metrics.jsonl").write_text(json.dumps(ROW) + "\n")
-    draw_curves(tmp_path, validations)
+    draw_curves(tmp_path, validations, ["CIDEr"])
     assert picture(tmp_path / "curves.png").std() > 1
 
 
@@ -100,6 +100,6 @@ def test_curves_show_the_scores(tmp_path):
     drawn = []
     for score in (None, 0.1):
         shown = [{"step": step} | ({"CIDEr": score * step} if score else {}) for step in (1, 2, 3)]
-        draw_curves(tmp_path, shown)
+        draw_curves(tmp_path, shown, ["CIDEr"])
         drawn.append(picture(tmp_path / "curves.png"))
     assert drawn[0].shape == drawn[1].shape and (drawn[0] != drawn[1]).any()

@@ -14,6 +14,7 @@ from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from captioner import config
 from captioner.serving import batching, exporting, warmup
+from captioner.serving import signatures as serving_signatures
 from captioner.serving.contract import SIGNATURES
 
 
@@ -82,7 +83,8 @@ def test_every_record_runs_in_a_session(requests, version):
 
 
 def test_the_same_bytes_each_time(version, tmp_path):
-    warmup.write(tmp_path, reversed(SIGNATURES))
+    inputs = {name: ["image_bytes", "prompt"] for name in reversed(SIGNATURES)}
+    warmup.write(tmp_path, inputs | {"serving_default": ["image_bytes"]})
     before = (version / "assets.extra" / warmup.FILE).read_bytes()
     assert (tmp_path / warmup.FILE).read_bytes() == before
 
@@ -107,7 +109,7 @@ def test_a_disk_that_fills_up_under_the_records(version, tmp_path, monkeypatch):
     def save(served, path, signatures):
         tf.io.gfile.makedirs(path)
 
-    monkeypatch.setattr(exporting, "ServedCaptioner", Served)
+    monkeypatch.setattr(serving_signatures, "ServedCaptioner", Served)
     monkeypatch.setattr(tf.saved_model, "save", save)
     loaded(version)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)

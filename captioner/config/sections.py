@@ -14,14 +14,8 @@ import pydantic
 from pydantic import Field
 
 from captioner.config.freezing import STAGES, frozen_stages
-
-
-class Section(pydantic.BaseModel):
-    """Settings that belong together; what isn't known is refused."""
-
-    model_config = pydantic.ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
-    )
+from captioner.config.heads import Contrastive
+from captioner.config.section import Section
 
 
 class Data(Section):
@@ -321,11 +315,15 @@ class Settings(Section):
     recipe: str = "demo"
     """The recipe these settings started from."""
 
+    task: str = "caption"
+    """What the run trains for: one of the tasks in captioner/tasks/. Recipes set it."""
+
     data: Data = Data()
     text: Text = Text()
     model: Model = Model()
     train: Train = Train()
     decode: Decode = Decode()
+    contrastive: Contrastive = Contrastive()
 
     @pydantic.model_validator(mode="after")
     def _consistent(self) -> "Settings":

@@ -290,12 +290,12 @@ class Batches:
         groups = self._order(epoch)[step * self._groups :][:3]
         return ", ".join(repr(self.data.texts[group[0]]) for group in groups)
 
-    def signature(self, tokens: int) -> dict[str, tf.TensorSpec]:
+    def signature(self) -> dict[str, tf.TensorSpec]:
         """The type of a replica's batch, for tf.data."""
         spec = {
             **self._images.spec,
             "image_rows": tf.TensorSpec([None], tf.int32),
-            "tokens": tf.TensorSpec([None, tokens + 1], tf.int32),
+            "tokens": tf.TensorSpec([None, self.data.tokens.shape[1]], tf.int32),
         }
         if self._positions:
             spec |= {name: tf.TensorSpec([None], tf.int32) for name in ("position", "draw")}

@@ -42,6 +42,8 @@ class Stage:
     """What it minimises: (model, batch, smoothing=, training=) -> `Losses`."""
     rate: float = 1.0
     """Its rate as a share of `train.learning_rate`."""
+    unit: str = "token"
+    """What its losses count, for the name of the figure `nats_per_token`."""
 
 
 @dataclass
@@ -175,9 +177,8 @@ class Trainer:
             for batches in stage.batches.epoch(epoch, first):
                 yield from batches[start:end]
 
-        tokens = stage.batches.data.tokens.shape[1] - 1
         dataset = tf.data.Dataset.from_generator(
-            generate, output_signature=stage.batches.signature(tokens)
+            generate, output_signature=stage.batches.signature()
         ).prefetch(2 * (end - start))
         options = tf.data.Options()
         options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
@@ -253,7 +254,7 @@ class Trainer:
                 "epoch": epoch + 1,
                 "stage": stage.label,
                 "loss": row["loss"],
-                "nats_per_token": row["nats"],
+                f"nats_per_{stage.unit}": row["nats"],
                 "gradient_norm": row["gradient_norm"],
                 "learning_rate": float(self._optimisation.rate),
                 "examples_per_second": round(row["examples"] / seconds, 2),

@@ -23,7 +23,7 @@ class Losses(NamedTuple):
 
     Attributes:
         loss: scalar. What is differentiated; a sum over `count` terms.
-        count: scalar. Terms (tokens).
+        count: scalar. Terms (of captioning, tokens).
         nats: scalar. The cross-entropy without smoothing, summed.
         examples: scalar. Captions.
     """

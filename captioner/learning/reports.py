@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-_SCALARS = ("loss", "nats_per_token", "learning_rate", "gradient_norm", "examples_per_second")
+# What a step's figures are found by; the others are drawn.
+_POSITION = ("step", "epoch", "stage")
 
 
 class Report:
@@ -18,18 +19,26 @@ class Report:
         run: Path. The run folder.
         samples: function or None. () -> a picture, uint8 [H, W, 3], for TensorBoard, of sample
             images with captions and where the model looked; called after each validation.
+        curves: names of the validations' scores to draw.
     """
 
-    def __init__(self, run: Path, samples: Callable[[], np.ndarray] | None = None):
+    def __init__(
+        self,
+        run: Path,
+        samples: Callable[[], np.ndarray] | None = None,
+        curves: Sequence[str] = (),
+    ):
         self._run = run
         self._samples = samples
+        self._curves = curves
         self._writer = tf.summary.create_file_writer(str(run))
 
     def step(self, row: Mapping[str, Any]) -> None:
         """A training step's figures."""
         with self._writer.as_default(step=row["step"]):
-            for name in _SCALARS:
-                tf.summary.scalar(f"train/{name}", row[name])
+            for name, value in row.items():
+                if name not in _POSITION:
+                    tf.summary.scalar(f"train/{name}", value)
 
     def validation(self, row: Mapping[str, Any]) -> None:
         """A validation's scores."""
@@ -44,10 +53,12 @@ class Report:
     def close(self, validations: Sequence[Mapping[str, Any]]) -> None:
         """Draws the curves of the whole run, resumed parts included."""
         self._writer.close()
-        draw_curves(self._run, validations)
+        draw_curves(self._run, validations, self._curves)
 
 
-def draw_curves(run: Path, validations: Sequence[Mapping[str, Any]]) -> None:
+def draw_curves(
+    run: Path, validations: Sequence[Mapping[str, Any]], curves: Sequence[str]
+) -> None:
     """Draws loss, rate and scores against steps into `run/curves.png`."""
     from matplotlib.figure import Figure  # not pyplot: no window, no global state
 
@@ -55,13 +66,18 @@ def draw_curves(run: Path, validations: Sequence[Mapping[str, Any]]) -> None:
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     figure = Figure(figsize=(12, 4), layout="constrained")
     loss, rate, score = figure.subplots(1, 3)
-    for name, label in (("loss", "smoothed"), ("nats_per_token", "cross-entropy")):
-        loss.plot([row["step"] for row in rows], [row[name] for row in rows], label=label, lw=1)
-    loss.set(title="training loss", xlabel="step", ylabel="nats per token")
+    units = list(dict.fromkeys(key for row in rows for key in row if key.startswith("nats_per_")))
+    loss.plot([row["step"] for row in rows], [row["loss"] for row in rows], label="loss", lw=1)
+    for name in units:
+        mine = [row for row in rows if name in row]
+        loss.plot(
+            [row["step"] for row in mine], [row[name] for row in mine], label="cross-entropy", lw=1
+        )
+    loss.set(title="training loss", xlabel="step", ylabel=", ".join(units).replace("_", " "))
     loss.legend()
     rate.plot([row["step"] for row in rows], [row["learning_rate"] for row in rows])
     rate.set(title="learning rate", xlabel="step")
-    for name in ("CIDEr", "BLEU_4", "ROUGE_L"):
+    for name in curves:
         points = [(row["step"], row[name]) for row in validations if name in row]
         if points:
             score.plot(*zip(*points, strict=True), marker="o", ms=3, label=name)

@@ -9,13 +9,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from captioner import __version__
+from captioner import __version__, tasks
 from captioner.config import Settings
 from captioner.inputs import image_headers
 from captioner.inputs.files import remove_abandoned
-from captioner.models.build import Built
 from captioner.serving import batching, card, warmup
-from captioner.serving.signatures import ServedCaptioner
 
 # A version being written; no server looks at a folder of such a name.
 _WRITING = ".writing-"
@@ -33,7 +31,7 @@ def is_version(name: str) -> bool:
 
 
 def export(
-    built: Built,
+    built: Any,
     settings: Settings,
     folder: Path,
     about: dict[str, Any],
@@ -49,7 +47,7 @@ def export(
     (`warmup`, `batching`, `card`).
 
     Args:
-        built: the trained model.
+        built: the trained model, as its task builds it.
         settings: the run's.
         folder: holds the versions.
         about: what the card and `assets.extra/captioner.json` say beside settings and versions;
@@ -63,14 +61,14 @@ def export(
     remove_abandoned(folder, _WRITING)
     temporary = folder / f"{_WRITING}{uuid.uuid4().hex}"
     try:
-        served = ServedCaptioner(built, settings.decode, settings.model.image_side, storage)
+        served = tasks.of(settings).serve(settings, built, storage)
         # On the CPU, so that no kernel of this machine's accelerator gets into the graph.
         with tf.device("/CPU:0"):
             signatures = served.signatures()
             tf.saved_model.save(served, str(temporary), signatures=signatures)
         extra = temporary / "assets.extra"
         extra.mkdir()
-        warmup.write(extra, signatures)
+        warmup.write(extra, {name: card.inputs(one) for name, one in signatures.items()})
         batching.write(temporary)
         known = {
             "captioner": __version__,

@@ -123,9 +123,9 @@ class _Hidden:
                 tf.size(prompt), tf.size(image_bytes), "there must be a prompt for each image"
             )
             with tf.control_dependencies([same]):
-                prompt = _one_line(_filled(prompt))
+                prompt = _one_line(filled(prompt))
         asked = tf.size(image_bytes)
-        image_bytes = _filled(image_bytes)
+        image_bytes = filled(image_bytes)
         pixels, errors = decode_images(image_bytes, self.side)
         model, tokenizer = self.built.model, self.built.tokenizer
         # What is drawn depends on the request; no prompt draws what an empty one does.
@@ -158,7 +158,7 @@ class _Hidden:
         )
 
 
-def _filled(rows):
+def filled(rows):
     """A batch [B], one blank row for an empty one: convolutions of nothing fail in some graphs."""
     return tf.concat([rows, tf.fill([tf.maximum(1 - tf.size(rows), 0)], "")], 0)
 

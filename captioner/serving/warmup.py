@@ -15,7 +15,7 @@ https://www.tensorflow.org/tfx/serving/saved_model_warmup: a TFRecord of `Predic
 """
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import tensorflow as tf
@@ -32,12 +32,13 @@ _SIDE = 64  # pixels
 _PROMPTS = ("", "red ball", "a ball on…", "what is on the grass?")
 
 
-def write(folder: Path, signatures: Iterable[str]) -> None:
+def write(folder: Path, signatures: Mapping[str, Iterable[str]]) -> None:
     """Writes the records into a version's `assets.extra`.
 
     Args:
         folder: `assets.extra`.
-        signatures: the names of those that are served.
+        signatures: those that are served, with the names of their inputs: `image_bytes`, or
+            another for texts.
 
     Raises:
         tf.errors.OpError: the disk is full, or can't be written.
@@ -47,7 +48,7 @@ def write(folder: Path, signatures: Iterable[str]) -> None:
 
     with tf.io.TFRecordWriter(str(folder / FILE)) as file:
         for name in sorted(signatures):
-            for inputs in _batches(prompted=name != "serving_default"):
+            for inputs in _batches(signatures[name]):
                 log = PredictionLog()
                 request = log.predict_log.request
                 request.model_spec.name = _MODEL
@@ -57,7 +58,7 @@ def write(folder: Path, signatures: Iterable[str]) -> None:
                 file.write(log.SerializeToString(deterministic=True))
 
 
-def _batches(prompted: bool) -> Iterator[dict[str, list[bytes]]]:
+def _batches(names: Iterable[str]) -> Iterator[dict[str, list[bytes]]]:
     """A signature's inputs, a batch of each size.
 
     The first holds the picture alone. In the others, one row in eight can't be read, and kinds of
@@ -69,11 +70,8 @@ def _batches(prompted: bool) -> Iterator[dict[str, list[bytes]]]:
         rows = [picture] * size
         for turn, row in enumerate(range(1, size, 8)):
             rows[row] = unreadable[turn % len(unreadable)]
-        inputs = {"image_bytes": rows}
-        if prompted:
-            texts = (_PROMPTS[(size + row) % len(_PROMPTS)] for row in range(size))
-            inputs["prompt"] = [text.encode() for text in texts]
-        yield inputs
+        texts = [_PROMPTS[(size + row) % len(_PROMPTS)].encode() for row in range(size)]
+        yield {name: rows if name == "image_bytes" else texts for name in names}
 
 
 def _picture() -> bytes:

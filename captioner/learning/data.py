@@ -1,0 +1,144 @@
+"""What every task reads before it trains: the data set, and its images as the settings want them."""
+
+import contextlib
+import hashlib
+import sys
+from collections.abc import Callable, Iterator, Sequence, Set
+from typing import NamedTuple
+
+import tensorflow as tf
+from tqdm import tqdm
+
+from captioner import pretrained
+from captioner.config import Settings
+from captioner.config.freezing import STAGES
+from captioner.inputs import readers
+from captioner.inputs.features import FeatureCache, find_unreadable, open_features
+from captioner.inputs.pipeline import CachedImages, ReadImages
+from captioner.inputs.records import DataSet, Record, check_unreadable
+from captioner.models.encoders import ImageEncoder
+
+
+def tell(text: str) -> None:
+    """Progress goes to standard error."""
+    tqdm.write(text, file=sys.stderr)
+
+
+@contextlib.contextmanager
+def counting(label: str, unit: str = "image") -> Iterator[Callable[[int, int], None]]:
+    """Gives a function (done, total) that shows a bar from its first call on, a new one for each
+    total."""
+    with contextlib.ExitStack() as stack:
+        bars: list[tqdm] = []
+
+        def progress(done: int, total: int) -> None:
+            if not bars or bars[-1].total != total:  # of something else
+                bars.append(stack.enter_context(tqdm(total=total, desc=label, unit=unit)))
+            bars[-1].update(done - bars[-1].n)
+
+        yield progress
+
+
+def read_data(settings: Settings) -> DataSet:
+    """The data set, with one line on standard error about what had to be left out."""
+    with counting("drawing pictures") as progress:
+        data = readers.read(
+            settings.data.spec,
+            images=settings.data.images,
+            cache=settings.data.folder,
+            progress=progress,
+        )
+    if data.problems:
+        tell(f"left out: {data.problems.summary()}")
+    return data
+
+
+class Images(NamedTuple):
+    """A split's images.
+
+    Attributes:
+        records: in order.
+        source: gives the images by position.
+        unreadable: positions of those that can't be read.
+    """
+
+    records: Sequence[Record]
+    source: CachedImages | ReadImages
+    unreadable: Set[int]
+
+    @property
+    def readable(self) -> bool:
+        """Whether there is any that can be read."""
+        return len(self.unreadable) < len(self.records)
+
+
+def prepare_images(
+    settings: Settings, encoder: ImageEncoder, data: DataSet
+) -> tuple[Images, Images]:
+    """The training images, and the dev images that validations look at.
+
+    Raises:
+        CaptionerError: too many can't be read.
+    """
+    records, dev = data.split("train"), _dev_records(settings, data)
+    images, unreadable = _images(settings, encoder, records, settings.data.views, "train")
+    dev_images, dev_unreadable = _images(settings, encoder, dev, 1, "dev")
+    bad = [
+        f"{some[row].image.name}: {why}"
+        for some, found in ((records, unreadable), (dev, dev_unreadable))
+        for row, why in found.items()
+    ]
+    check_unreadable(data.problems, bad, len(records) + len(dev), settings.data.unreadable_limit)
+    if bad:
+        tell(f"left out: {data.problems.summary()}")
+    return Images(records, images, set(unreadable)), Images(dev, dev_images, set(dev_unreadable))
+
+
+def _dev_records(settings: Settings, data: DataSet) -> list[Record]:
+    """The dev images that validations look at: the first by hash, so that adding images to a data
+    set changes few of them."""
+    records = data.split("dev")
+    ordered = sorted(records, key=lambda one: hashlib.sha256(one.id.encode()).digest())
+    return ordered[: settings.train.validation_images]
+
+
+def _images(
+    settings: Settings, encoder: ImageEncoder, records: Sequence[Record], views: int, what: str
+) -> tuple[CachedImages | ReadImages, dict[int, str]]:
+    """Images as the settings want them, and those that can't be read: position and reason."""
+    if settings.data.cache_features:
+        cache = _features(settings, encoder, records, views, what)
+        return CachedImages(cache), cache.unreadable
+    with counting(f"checking {what} images") as progress:
+        unreadable = find_unreadable(records, settings.model.image_side, progress)
+    augment = settings.data.augment and what == "train"
+    return ReadImages(records, settings.model.image_side, augment), unreadable
+
+
+def _features(
+    settings: Settings, encoder: ImageEncoder, records: Sequence[Record], views: int, what: str
+) -> FeatureCache:
+    """The feature cache of these records."""
+    side = settings.model.image_side
+    fingerprint = pretrained.fingerprint(pretrained.image_weights(settings.model.image_weights))
+    if fingerprint == "none":  # random weights are those of the seed
+        fingerprint = f"random {settings.train.seed}"
+    if encoder.begun < len(STAGES):
+        fingerprint += f", {encoder.begun} stages"
+    encode = tf.function(
+        encoder.begin,
+        input_signature=[tf.TensorSpec([None, side, side, 3], tf.uint8)],
+        autograph=False,
+    )
+    with counting(f"{what} features") as progress:
+        return open_features(
+            records,
+            encode,
+            folder=settings.data.folder / "cache" / "features",
+            shape=encoder.begun_shape,
+            side=side,
+            fingerprint=fingerprint,
+            views=views,
+            seed=settings.train.seed,
+            progress=progress,
+        )

@@ -1,0 +1,77 @@
+"""Parts of model cards that are alike for every task, of the facts in `captioner.json`."""
+
+from collections.abc import Iterable, Sequence
+
+from captioner.serving.markdown import code, last_name, table, tensors, text
+
+
+def training(facts, notes: Sequence[str] = ()) -> list[str]:
+    """Data and pretrained parts, and what a task has to add between them."""
+    settings = facts["settings"]
+    data, train = settings["data"], settings["train"]
+    found = facts.get("data")
+    parts = [
+        "## What it was trained on",
+        f"{code(last_name(data['spec']))}, recipe {code(last_name(settings['recipe']))}: "
+        f"at most {train['epochs']} epochs, seed {train['seed']}.",
+    ]
+    if isinstance(found, dict):
+        rows = [
+            (split, f"{found['images'][split]:,}", f"{found['captions'][split]:,}")
+            for split in found["images"]
+        ]
+        parts.append(table(("split", "images", "captions"), rows))
+        if found["left_out"]:
+            counted = (f"{count:,} {text(kind)}" for kind, count in found["left_out"].items())
+            parts.append(f"Left out: {'; '.join(counted)}.")
+    parts += notes
+    if facts.get("pretrained"):
+        rows = [
+            (
+                one["part"],
+                code(last_name(one["name"])),
+                text(one.get("what", "")),
+                text(one.get("licence", "not known to captioner: see its source")),
+            )
+            for one in facts["pretrained"]
+        ]
+        parts += ["Its encoders started from:", table(("part", "name", "what", "licence"), rows)]
+    return parts
+
+
+def scores(facts, said: Sequence[str] = ()) -> list[str]:
+    """The run's scores, what they are of, and what a task has to say of how they came about."""
+    found = facts.get("scores")
+    if not found:
+        return []
+    rows = [(code(k), f"{v:.4f}") for k, v in found.items() if isinstance(v, float)]
+    how = found.get("settings", {})
+    given = [f"{found['images']:,} images"] if "images" in found else []
+    if "split" in how:
+        given.append(f"split {code(how['split'])}")
+    if "data" in how:
+        given.append(f"of {code(last_name(how['data']))}")
+    parts = ["## Scores", table(("measure", "score"), rows)]
+    lines = [f"On {', '.join(given)}."] if given else []
+    lines += said
+    if facts["storage"] != "float32":
+        lines.append(f"Measured before the weights were rounded to {text(facts['storage'])}.")
+    return [*parts, " ".join(lines)]
+
+
+def signatures(facts) -> list[str]:
+    """What is served."""
+    rows = [
+        (code(name), tensors(one["inputs"]), tensors(one["outputs"]))
+        for name, one in facts["signatures"].items()
+    ]
+    parts = ["## Input and output"]
+    return [*parts, table(("signature", "inputs", "outputs"), rows)] if rows else parts
+
+
+def trained(encoder: str, frozen: Iterable[str]) -> str:
+    """What training did to an encoder, by the patterns of what it left as it was."""
+    name = f"{encoder}_encoder"
+    if name in frozen:
+        return "frozen in training"
+    return "partly trained on" if any(one.startswith(name) for one in frozen) else "trained on"

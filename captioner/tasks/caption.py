@@ -1,0 +1,235 @@
+"""Captioning: an image, and a prompt if there is one, to a sentence."""
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from captioner import confidence, config, evaluation
+from captioner.captioning import Captioner
+from captioner.config import Settings
+from captioner.decoding.captions import check
+from captioner.errors import CaptionerError
+from captioner.inputs.pipeline import CachedImages, examples
+from captioner.inputs.records import DataSet, Record
+from captioner.inputs.text import learn_vocabulary, load_vocabulary, save_vocabulary
+from captioner.inputs.texts import Texts, read_texts
+from captioner.learning.data import counting, prepare_images, tell
+from captioner.learning.stages import learn_sentences, make_stages
+from captioner.learning.validation import Validation
+from captioner.models import neighbours
+from captioner.models.build import Built, build, load_run_vocabulary
+from captioner.models.neighbours import Neighbours
+from captioner.serving import card_caption, signatures
+from captioner.serving.contract import SIGNATURES
+from captioner.tasks import Plan, Task
+
+_VOCABULARY = "vocabulary.txt"
+
+
+class Begun(NamedTuple):
+    """What is known of the data before there is a model.
+
+    Attributes:
+        vocabulary: the decoder's pieces.
+        texts: captions without images, or None.
+    """
+
+    vocabulary: list[str]
+    texts: Texts | None
+
+
+class Captioning(Task):
+    """See `captioner.tasks.Task`."""
+
+    name = "caption"
+    signatures = SIGNATURES
+    evaluate_options = frozenset(
+        ("prompts", "against", "deletion", "predictions", "report", "rows", "seed")
+    )
+    predict_options = frozenset(("prompt", "beams", "overrides", "min_confidence", "attention"))
+
+    # A run.
+
+    def begin(self, settings: Settings, run: Path, data: DataSet) -> Begun:
+        texts = _read_texts(settings)
+        # The decoder has the words that it learns to say.
+        read = texts.captions if texts and settings.data.text_epochs else []
+        return Begun(_vocabulary(run, settings, data.split("train"), read), texts)
+
+    def build(self, settings: Settings, begun: Begun) -> Built:
+        return build(settings, begun.vocabulary)
+
+    def plan(
+        self, settings: Settings, built: Built, begun: Begun, data: DataSet, replicas: int
+    ) -> Plan:
+        check(settings.decode, built.tokenizer)
+        train, dev = prepare_images(settings, built.model.image_encoder, data)
+        made = examples(
+            train.records, built.tokenizer, settings.decode.max_tokens, train.unreadable
+        )
+        if not len(made):
+            raise CaptionerError(f"{settings.data.spec} has no readable training image")
+        images, told = train.source, None
+        if built.model.sentence_head is not None:
+            # Outside the strategy's scope, in which a Hub's encoder can't be run.
+            with counting("embedding captions", "caption") as progress:
+                known = learn_sentences(
+                    settings, built, images.cache, train.records, train.unreadable, begun.texts,
+                    tell, progress,
+                )  # fmt: skip
+            images, told = CachedImages(images.cache, known.images), known.texts
+        stages = make_stages(
+            settings, built, train.records, made, images, begun.texts, told, replicas
+        )
+        if not dev.readable:
+            return Plan(stages)
+        validation = Validation(settings, built, dev.records, dev.source, dev.unreadable)
+        curves = ("CIDEr", "BLEU_4", "ROUGE_L")
+        return Plan(stages, validation.scores, validation.samples, curves)
+
+    def files(self, built: Built, begun: Begun) -> Mapping[str, Callable[[Path], None]]:
+        made = {_VOCABULARY: lambda path: save_vocabulary(begun.vocabulary, path)}
+        if built.model.neighbours is not None:
+            made[neighbours.FILE] = built.model.neighbours.save
+        return made
+
+    def restore(self, settings: Settings, run: Path) -> Built:
+        built = build(settings, load_run_vocabulary(run), load=False)
+        if settings.model.neighbours:
+            built.model.neighbours = Neighbours.load(
+                run / neighbours.FILE, built.model.decoder.vocabulary, settings.model.neighbours
+            )
+        return built
+
+    def score(
+        self, settings: Settings, run: Path, data: DataSet, split: str
+    ) -> tuple[dict[str, Any], Any]:
+        tell(f"captioning {len(data.split(split))} {split} images")
+        model = self.open_run(settings, run)
+        outcome = evaluation.evaluate(
+            model,
+            data.split(split),
+            settings.data.unreadable_limit,
+            training=[text for record in data.split("train") for text in record.captions],
+        )
+        conditions = evaluation.conditions(model, settings.data.spec, split)
+        return outcome.scores | {"settings": conditions}, outcome.captioned
+
+    def show(self, scores: dict[str, Any], seen: Any) -> str:
+        from captioner.tasks.caption_commands import summary
+
+        return summary(scores, seen)
+
+    # An export.
+
+    def serve(self, settings: Settings, built: Built, storage: str) -> tf.Module:
+        return signatures.ServedCaptioner(
+            built, settings.decode, settings.model.image_side, storage
+        )
+
+    def card(self, facts: Mapping[str, Any]) -> list[str]:
+        return card_caption.parts(facts)
+
+    # Use.
+
+    def open_run(
+        self,
+        settings: Settings,
+        folder: Path,
+        beams: int | None = None,
+        overrides: Sequence[str] = (),
+    ) -> Captioner:
+        from captioner.serving.trained import load_trained
+
+        if beams is not None:
+            overrides = [*overrides, f"decode.beams={beams}"]
+        if overrides:
+            settings = config.changed(settings, overrides, sections=("decode",))
+        decode = settings.decode
+        served = signatures.ServedCaptioner(
+            load_trained(folder), decode, settings.model.image_side
+        )
+        calibration = confidence.read(folder / confidence.FILE)
+        weights = confidence.fingerprint(folder) if calibration else None
+        dumped = decode.model_dump(mode="json")  # as an export's come out of its file
+        return _captioner(folder, served.functions, dumped, served, calibration, weights)
+
+    def open_export(
+        self, folder: Path, saved: Any, about: dict[str, Any], beams: int | None = None
+    ) -> Captioner:
+        functions = dict(saved.signatures)
+        _, most, tokens = functions["caption_beams"].structured_outputs["tokens"].shape
+        if beams is not None and not 1 <= beams <= most:
+            raise CaptionerError(
+                f"{folder} searches {most} beams, which is part of its graph; ask for 1 to "
+                f"{most}, or export the run with --set decode.beams={beams}"
+            )
+        settings = {**about.get("decode", {}), "beams": most, "max_tokens": tokens}
+        try:
+            known = about.get("calibration")
+            calibration = None if known is None else confidence.parse(known)
+        except ValueError:  # damaged, or another version's: captioning goes without
+            calibration = None
+        return _captioner(folder, functions, settings, saved, calibration)
+
+    def evaluate(self, arguments: argparse.Namespace, settings: Settings) -> None:
+        from captioner.tasks.caption_commands import evaluate
+
+        evaluate(arguments, settings)
+
+    def predict(self, arguments: argparse.Namespace, images: Sequence[str]) -> int:
+        from captioner.predicting import predict
+
+        return predict(arguments, images)
+
+
+def _read_texts(settings: Settings) -> Texts | None:
+    """The captions of `data.text`, with one line about what had to be left out."""
+    if settings.data.text is None:
+        return None
+    texts = read_texts(settings.data.text)
+    if texts.problems:
+        tell(f"left out of {settings.data.text}: {texts.problems.summary()}")
+    return texts
+
+
+def _vocabulary(
+    run: Path, settings: Settings, records: Sequence[Record], texts: Sequence[str]
+) -> list[str]:
+    """The run's vocabulary, learned where it has none yet."""
+    path = run / _VOCABULARY
+    if path.is_file():
+        return load_vocabulary(path)
+    if not records:
+        raise CaptionerError(
+            f"{settings.data.spec} has no training images: its split column or lists must name "
+            "some `train`"
+        )
+    captions = [caption for record in records for caption in record.captions]
+    vocabulary = learn_vocabulary([*captions, *texts], settings.text.vocabulary)
+    tell(f"vocabulary: {len(vocabulary)} WordPieces from {len(captions) + len(texts)} captions")
+    return vocabulary
+
+
+def _captioner(
+    folder: Path,
+    functions: dict[str, Callable],
+    settings: dict,
+    keep: Any,
+    calibration: confidence.Calibration | None,
+    weights: str | None = None,
+) -> Captioner:
+    def call(signature: str, inputs: dict[str, list[bytes]]) -> dict[str, np.ndarray]:
+        tensors = {name: tf.constant(rows, tf.string) for name, rows in inputs.items()}
+        return {name: one.numpy() for name, one in functions[signature](**tensors).items()}
+
+    return Captioner(
+        folder, call, settings, calibration=calibration, weights=weights, keep=keep
+    )
+
+
+TASK = Captioning()
