@@ -30,6 +30,7 @@ from captioner.learning.validation import Validation
 from captioner.loading import load, newest_version
 from captioner.models import neighbours
 from captioner.models.build import Built, build
+from captioner.models.folded import FoldedResNet50
 from captioner.serving.exporting import export
 from captioner.serving.trained import load_trained
 
@@ -260,7 +261,7 @@ def _features(settings: Settings, built: Built, records: Sequence[Record], views
     if encoder.begun < len(STAGES):
         fingerprint += f", {encoder.begun} stages"
     encode = tf.function(
-        encoder.begin,
+        FoldedResNet50(encoder.net, encoder.begun),
         input_signature=[tf.TensorSpec([None, side, side, 3], tf.uint8)],
         autograph=False,
     )
