@@ -14,9 +14,9 @@ from captioner.serving.compact import Widened, compacted
 
 def test_it_gives_what_rounded_weights_give_in_float32(tiny_run, exports):
     run = load(tiny_run)  # of its own: its weights are changed here
-    for variable in run._keep._hidden.built.model.variables:
-        if variable.value.dtype == tf.float32 and len(variable.shape) > 1:
-            variable.assign(tf.cast(tf.cast(variable.value, tf.float16), tf.float32))
+    for variable in run._keep.variables:
+        if variable.dtype == tf.float32 and len(variable.shape) > 1:
+            variable.assign(tf.cast(tf.cast(variable, tf.float16), tf.float32))
     images = [*(jpeg(seed) for seed in range(6)), *UNREADABLE.values()]
     prompts = ["", "a red car", "two dogs…", "why?", "", "x", *UNREADABLE]
     inputs = {"image_bytes": images, "prompt": [prompt.encode() for prompt in prompts]}

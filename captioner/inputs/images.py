@@ -23,7 +23,7 @@ from captioner.inputs.resample import resize
 
 # ImageNet's channel means in blue, green, red, as ResNet50's weights expect them
 # (keras.applications.imagenet_utils, mode "caffe").
-_BGR_MEANS = (103.939, 116.779, 123.68)
+BGR_MEANS = (103.939, 116.779, 123.68)
 # A JPEG is decoded at 1/2, 1/4 or 1/8 if it stays this much larger than the square; the filter
 # then still smooths what libjpeg's block-wise reduction leaves.
 _HEADROOM = 1.5
@@ -107,7 +107,7 @@ def array_file(array: np.ndarray) -> bytes:
 
 def normalise(pixels: tf.Tensor) -> tf.Tensor:
     """uint8 RGB pixels [..., 3] as ResNet50 takes them: float32, BGR, ImageNet's means removed."""
-    return tf.cast(pixels, tf.float32)[..., ::-1] - tf.constant(_BGR_MEANS)
+    return tf.cast(pixels, tf.float32)[..., ::-1] - tf.constant(BGR_MEANS)
 
 
 @functools.cache

@@ -17,6 +17,7 @@ from captioner.inputs.features import FeatureCache, find_unreadable, open_featur
 from captioner.inputs.pipeline import CachedImages, ReadImages
 from captioner.inputs.records import DataSet, Record, check_unreadable
 from captioner.models.encoders import ImageEncoder
+from captioner.models.folded import FoldedResNet50
 
 
 def tell(text: str) -> None:
@@ -126,7 +127,7 @@ def _features(
     if encoder.begun < len(STAGES):
         fingerprint += f", {encoder.begun} stages"
     encode = tf.function(
-        encoder.begin,
+        FoldedResNet50(encoder.net, encoder.begun),
         input_signature=[tf.TensorSpec([None, side, side, 3], tf.uint8)],
         autograph=False,
     )

@@ -81,10 +81,11 @@ class CrossModalAttention(keras.layers.Layer):
     def attend(self, query, projected, mask=None, training=False):
         """The call, with the memory's `project`ion in hand."""
         keys, values = projected
-        shape = tf.shape(query)
-        queries = tf.reshape(
-            self._query(query), [shape[0], shape[1], self.heads, self.units // self.heads]
-        )
+        # The number of beams is known when the graph is made, that of times may be 0.
+        places = [-1, query.shape[1]] if query.shape[1] else tf.unstack(tf.shape(query)[:2])
+        # As one matrix: of three dimensions, TensorFlow's product takes many times as long.
+        queries = self._query(tf.reshape(query, [-1, query.shape[-1]]))
+        queries = tf.reshape(queries, [*places, self.heads, self.units // self.heads])
         queries = tf.transpose(queries, [0, 2, 1, 3])  # (B, H, T, d)
         # (B, H, T, d) x (B, H, d, M) -> (B, H, T, M)
         scores = tf.matmul(queries, keys, transpose_b=True)
@@ -99,7 +100,7 @@ class CrossModalAttention(keras.layers.Layer):
         dropped = self._dropout(tf.cast(weights, values.dtype), training=training)
         # (B, H, T, M) x (B, H, M, d) -> (B, H, T, d)
         context = tf.transpose(tf.matmul(dropped, values), [0, 2, 1, 3])
-        context = tf.reshape(context, [shape[0], shape[1], self.units])
+        context = tf.reshape(context, [*places, self.units])
         return context, tf.reduce_mean(weights, axis=1)
 
     def compute_output_shape(self, query_shape, memory_shape):

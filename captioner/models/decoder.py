@@ -125,10 +125,10 @@ class Decoder(keras.layers.Layer):
         }
 
     def initial(self, memory: Memory) -> State:
-        """The state before the first token, each entry [B, U]; where prompts are copied, its
+        """The state before the first token: `cells` [B, 4U], h and c of the first LSTM and of the
+        second, in one tensor, as beams are reordered at every step; where prompts are copied,
         `copied` is a nest of [B, S]."""
-        names = ("language_h", "language_c", "fusion_h", "fusion_c")
-        state = dict(zip(names, tf.split(self._start(memory["summary"]), 4, axis=-1), strict=True))
+        state = {"cells": self._start(memory["summary"])}
         if "copied" in memory:
             state["copied"] = self.copying.initial(memory["copied"])
         return state
@@ -150,15 +150,13 @@ class Decoder(keras.layers.Layer):
         """
         batch, steps = tf.unstack(tf.shape(tokens))
         packing = pack(tf.fill([batch], steps) if lengths is None else lengths)
-        state = self.initial(memory)
+        h, c, fused_h, fused_c = _cells(self.initial(memory)["cells"])
         said = tf.gather_nd(tokens, tf.stack([packing.captions, packing.steps], 1))
         words = self._words(said, packing.steps > 0, training)
         summary = tf.cast(memory["summary"], words.dtype)
-        heard = self._language.read(
-            words, state["language_h"], state["language_c"], packing, told=summary
-        )
+        heard = self._language.read(words, h, c, packing, told=summary)
         seen, weights = self._look_packed(heard, memory, packing, training)
-        fused = self._fusion.read(seen, state["fusion_h"], state["fusion_c"], packing)
+        fused = self._fusion.read(seen, fused_h, fused_c, packing)
         # Only here, where it is narrow, do the captions stand one after the other again.
         fused, seen, weights = (tf.gather(one, packing.unpacked) for one in (fused, seen, weights))
         logits = self._logits(fused, seen, training)
@@ -180,20 +178,19 @@ class Decoder(keras.layers.Layer):
         Returns:
             (logits, attention, state): float32 [B, K, V], [B, K, R], entries [B, K, ...].
         """
+        h, c, fused_h, fused_c = _cells(state["cells"])
+        words = tf.cast(tf.gather(self.words.embeddings, tokens), h.dtype)
+        told = memory["told"] if "told" in memory else self.told(memory)
+        heard, c = self._language.step(words, h, c, told)
         # The beams stand where teacher forcing has time: attention can't tell the difference.
-        inputs = self._inputs(tokens, memory)
-        heard, language_c = self._language.step(
-            inputs, state["language_h"], state["language_c"]
-        )
-        seen, weights = self._look(heard, memory, False)
-        fused, fusion_c = self._fusion.step(seen, state["fusion_h"], state["fusion_c"])
-        logits = self._logits(fused, seen, False)
-        after = {
-            "language_h": heard,
-            "language_c": language_c,
-            "fusion_h": fused,
-            "fusion_c": fusion_c,
-        }
+        answer, weights = self._look(heard, memory)
+        seen = tf.concat([heard, answer], -1)
+        fused, fused_c = self._fusion.step(seen, fused_h, fused_c)
+        # As one matrix: of three dimensions, TensorFlow's product takes many times as long.
+        rows = (tf.reshape(some, [-1, some.shape[-1]]) for some in (fused, seen))
+        beams = tokens.shape[1] or tf.shape(tokens)[1]
+        logits = tf.reshape(self._logits(*rows, False), [-1, beams, self.vocabulary])
+        after = {"cells": tf.concat([heard, c, fused, fused_c], -1)}
         if "copied" in memory:
             after["copied"] = self.copying.step(tokens, state["copied"], memory["copied"])
             logits += self._copied(fused, seen, after["copied"], memory)
@@ -207,20 +204,20 @@ class Decoder(keras.layers.Layer):
             tokens = tf.where(hidden & hideable, self.unknown, tokens)
         return self._drop(self.words(tokens), training=training)
 
-    def _inputs(self, tokens, memory):
-        words = self.words(tokens)
-        summary = tf.repeat(memory["summary"][:, None], tf.shape(tokens)[1], axis=1)
-        return tf.concat([words, tf.cast(summary, words.dtype)], -1)
+    def told(self, memory: Memory) -> tf.Tensor:
+        """What the first LSTM hears of the picture at every step of `step`, [B, 1, 4U]; kept in
+        the memory as `told`, it isn't computed at each."""
+        summary = tf.cast(memory["summary"], self.compute_dtype)
+        return self._language.told(summary)[:, None]
 
-    def _look(self, heard, memory, training):
-        image, weights = self._image.attend(
-            heard, memory["image"], memory["image_mask"], training=training
-        )
-        prompt, _ = self._prompt.attend(
-            heard, memory["prompt"], memory["prompt_mask"], training=training
-        )
+    def _look(self, heard, memory):
+        """[B, K, U] -> what is seen there, [B, K, U], and where in the image, [B, K, R]."""
+        image, weights = self._image.attend(heard, memory["image"], memory["image_mask"])
+        if 0 in memory["prompt"][0].shape:  # there can be no prompt
+            return image, weights
+        prompt, _ = self._prompt.attend(heard, memory["prompt"], memory["prompt_mask"])
         # Both answers are of the same width and kind; an empty prompt's is zero.
-        return tf.concat([heard, image + prompt], -1), weights
+        return image + prompt, weights
 
     def _look_packed(self, heard, memory, packing, training):
         """`_look` for packed tokens: [S, U] -> [S, 2U] and [S, R]."""
@@ -288,3 +285,8 @@ class Decoder(keras.layers.Layer):
             "continuing": None if self.copying is None else self.copying.continuing,
             "end": self.end,
         }
+
+
+def _cells(cells):
+    """[..., 4U] -> h and c of the first LSTM, h and c of the second, [..., U] each."""
+    return tf.split(cells, 4, axis=-1)

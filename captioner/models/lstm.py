@@ -157,10 +157,28 @@ class LSTM(keras.layers.Layer):
         h, c = tf.gather(h, packing.order), tf.gather(c, packing.order)
         return recurrence(z, recurrent, h, c, packing.sizes, packing.ranks)
 
-    def step(self, inputs, h, c):
-        """One step: [..., D] and the state, [..., U] each -> the new (h, c)."""
+    def told(self, told):
+        """What rows [B, E] that hear the same at every step get of it: [B, 4U], for `step`."""
+        kernel, bias, _ = self._weights()
+        return tf.matmul(told, kernel[kernel.shape[0] - told.shape[-1] :]) + bias
+
+    def step(self, inputs, h, c, told=None):
+        """One step: [..., D] and the state, [..., U] each -> the new (h, c).
+
+        With `told`, [..., 4U], the inputs are what else there is to hear, [..., D - E]."""
         kernel, bias, recurrent = self._weights()
-        *_, o, c = _gates(tf.matmul(inputs, kernel) + bias + tf.matmul(h, recurrent), c)
+        if told is not None:
+            kernel = kernel[: inputs.shape[-1]]  # of rows that lie together: nothing is copied
+
+        def rows(some):  # of more dimensions, TensorFlow's product takes many times as long
+            return tf.reshape(some, [-1, some.shape[-1]])
+
+        z = tf.matmul(rows(inputs), kernel) + tf.matmul(rows(h), recurrent)
+        # All places but the first, which is the batch, are known in a search.
+        places = [-1, *h.shape[1:-1]] if None not in h.shape[1:] else tf.shape(h)[:-1]
+        z = tf.reshape(z, tf.concat([places, [4 * self.units]], 0))
+        z += bias if told is None else told
+        *_, o, c = _gates(z, c)
         return o * tf.tanh(c), c
 
     def _weights(self):

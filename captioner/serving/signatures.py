@@ -15,6 +15,7 @@ from captioner.decoding.captions import check, search
 from captioner.inputs.images import decode_images
 from captioner.inputs.text import PAD, UNK
 from captioner.models.build import Built
+from captioner.models.folded import FoldedResNet50
 from captioner.serving.compact import compacted
 from captioner.serving.contract import NOTHING, SIGNATURES
 
@@ -35,19 +36,31 @@ class ServedCaptioner(tf.Module):
         decode: beams, tokens, penalties, words; constants of the graph.
         side: int. Pixels of the square that images are resized to.
         storage: what matrices are stored in when this is saved, one of `compact.STORAGES`.
+        precision: what the image encoder's convolutions compute in, one of `folded.PRECISIONS`.
 
     Raises:
         CaptionerError: words that can't be required, or forbidden.
     """
 
-    def __init__(self, built: Built, decode: Decode, side: int, storage: str = "float32"):
+    def __init__(
+        self,
+        built: Built,
+        decode: Decode,
+        side: int,
+        storage: str = "float32",
+        precision: str = "float32",
+    ):
         super().__init__()
         check(decode, built.tokenizer)
         # Keras variables don't survive a model server's restore; the tf.Variables they hold do.
         # The Keras objects, the Hub's own functions and the tf.functions therefore stay out of
         # sight of tf.Module: what it sees is saved, once more than the signatures need it.
-        self._hidden = _Hidden(built, decode, side)
-        variables = [variable.value for variable in built.model.variables]
+        look = FoldedResNet50(built.model.image_encoder.net, precision=precision)
+        self._hidden = _Hidden(built, look, decode, side)
+        # The image encoder's own are not served: the folded ones are.
+        own = {id(variable) for variable in built.model.image_encoder.variables}
+        variables = [one.value for one in built.model.variables if id(one) not in own]
+        variables += look.variables
         if built.model.neighbours is not None:
             variables += built.model.neighbours.variables
         self._variables = compacted(variables, storage)
@@ -66,8 +79,9 @@ class ServedCaptioner(tf.Module):
 class _Hidden:
     """The functions themselves; no trackable object, so that Keras parts aren't saved by it."""
 
-    def __init__(self, built: Built, decode: Decode, side: int):
+    def __init__(self, built: Built, look: FoldedResNet50, decode: Decode, side: int):
         self.built = built
+        self.look = look
         self.decode = decode
         self.side = side
         inputs = ([_IMAGES], [_IMAGES, _PROMPTS], [_IMAGES, _PROMPTS])
@@ -127,18 +141,19 @@ class _Hidden:
         asked = tf.size(image_bytes)
         image_bytes = filled(image_bytes)
         pixels, errors = decode_images(image_bytes, self.side)
+        features = self.look(pixels)
         model, tokenizer = self.built.model, self.built.tokenizer
         # What is drawn depends on the request; no prompt draws what an empty one does.
         text = tf.fill(tf.shape(image_bytes), "") if prompt is None else prompt
         options = {"attention": attention, "tokenizer": tokenizer, "requests": [image_bytes, text]}
         if prompt is None:
-            found = search(model, model.encode(pixels), self.decode, **options)
+            found = search(model, model.encode(features), self.decode, **options)
             captions = tokenizer.decode(found.tokens)
         else:
             prompt, beginning = _split(prompt)
             room = self.decode.max_tokens - 1  # the end token needs the last place
             prefix = tokenizer.tokens(beginning)[:, :room].to_tensor(PAD)
-            memory = self._encode(pixels, prompt)
+            memory = self._encode(features, prompt)
             found = search(model, memory, self.decode, prefix, **options)
             captions = _continued(beginning, prefix, found.tokens, tokenizer)
         there = (errors == "")[:, None] & (found.log_probs > NOTHING / 2)
@@ -148,13 +163,13 @@ class _Hidden:
             (found, tf.where(there, captions, ""), errors),
         )
 
-    def _encode(self, pixels, prompt):
+    def _encode(self, features, prompt):
         """The decoder's memory; a model without a text encoder reads beginnings only."""
         if self.built.prompt_tokenizer is None:
-            return self.built.model.encode(pixels)
+            return self.built.model.encode(features)
         rows = tf.where(prompt != "", tf.range(tf.shape(prompt)[0]), -1)
         return self.built.model.encode(
-            pixels, self.built.prompt_tokenizer(prompt), prompt_rows=rows
+            features, self.built.prompt_tokenizer(prompt), prompt_rows=rows
         )
 
 

@@ -1,0 +1,101 @@
+"""ResNet50 as it is served: every batch norm folded into the convolution before it.
+
+With statistics that don't change, a batch norm is a scale and a shift for each channel, and a
+convolution can do both for nothing: gamma / sqrt(variance + epsilon) goes into its kernel, the rest
+into its bias. What is left are convolutions with a bias, a ReLU and the residual's addition, which
+TensorFlow's graph optimiser makes one kernel of. The same features to rounding.
+
+Legend: B batch, S side of the square in pixels, R regions, D width, k kernel, I, O channels.
+"""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from captioner.config.freezing import STAGES
+from captioner.inputs.images import BGR_MEANS
+
+PRECISIONS = ("float32", "bfloat16")
+
+
+class FoldedResNet50(tf.Module):
+    """The first stages of a `keras.applications.ResNet50`, with copies of its weights as they are.
+
+    Args:
+        net: with variables that are not trained any more.
+        stages: int. How many of its five stages to compute. Defaults to all.
+        precision: what its convolutions compute in and its weights are kept in, one of
+            `PRECISIONS`. Defaults to float32.
+    """
+
+    def __init__(
+        self, net: keras.Model, stages: int = len(STAGES), precision: str = "float32"
+    ):
+        super().__init__(name="resnet50")
+        self._stages = dict(list(STAGES.items())[:stages])
+        self._dtype = tf.as_dtype(precision)
+        self._kernels: dict[str, tf.Variable] = {}
+        self._biases: dict[str, tf.Variable] = {}
+        self._strides: dict[str, int] = {}
+        for name in _convolutions(self._stages):
+            kernel, bias = _folded(net, name)
+            if name == "conv1":
+                kernel = kernel[:, :, ::-1]  # of red, green, blue: pixels needn't be turned round
+            self._kernels[name] = self._variable(kernel, f"{name}/kernel")
+            self._biases[name] = self._variable(bias, f"{name}/bias")
+            self._strides[name] = net.get_layer(f"{name}_conv").strides[0]
+
+    def _variable(self, value: np.ndarray, name: str) -> tf.Variable:
+        return tf.Variable(tf.cast(value, self._dtype), trainable=False, name=name)
+
+    def __call__(self, pixels: tf.Tensor) -> tf.Tensor:
+        """uint8 [B, S, S, 3], RGB -> float32 [B, R, D], region by region; B is not 0."""
+        # Zero is the mean's colour, so borders are padded as the network was trained with.
+        found = tf.cast(pixels, tf.float32) - tf.constant(BGR_MEANS[::-1])
+        found = tf.pad(tf.cast(found, self._dtype), [[0, 0], [3, 3], [3, 3], [0, 0]])
+        found = tf.nn.relu(self._convolve(found, "conv1", "VALID"))
+        # Nothing is below zero here, so that zeros at the borders win no maximum.
+        found = tf.nn.max_pool2d(found, 3, 2, [[0, 0], [1, 1], [1, 1], [0, 0]])
+        for stage, blocks in self._stages.items():
+            for block in range(1, blocks + 1):
+                found = self._block(found, f"{stage}_block{block}")
+        shape = tf.shape(found)
+        found = tf.reshape(found, [shape[0], shape[1] * shape[2], found.shape[-1]])
+        return tf.cast(found, tf.float32)
+
+    def _block(self, given: tf.Tensor, name: str) -> tf.Tensor:
+        """A bottleneck block (He et al. 2016, figure 5)."""
+        first = f"{name}_0"
+        shortcut = self._convolve(given, first) if first in self._kernels else given
+        found = tf.nn.relu(self._convolve(given, f"{name}_1"))
+        found = tf.nn.relu(self._convolve(found, f"{name}_2"))
+        return tf.nn.relu(self._convolve(found, f"{name}_3") + shortcut)
+
+    def _convolve(self, given: tf.Tensor, name: str, padding: str = "SAME") -> tf.Tensor:
+        found = tf.nn.conv2d(given, self._kernels[name], self._strides[name], padding)
+        return tf.nn.bias_add(found, self._biases[name])
+
+
+def _convolutions(stages: dict[str, int]) -> list[str]:
+    """Names of the convolutions, as `keras.applications` has them."""
+    names = ["conv1"]
+    for stage, blocks in stages.items():
+        for block in range(1, blocks + 1):
+            # The first block of a stage has a shortcut with weights, 0.
+            places = range(0 if block == 1 else 1, 4)
+            names += [f"{stage}_block{block}_{at}" for at in places]
+    return names
+
+
+def _folded(net: keras.Model, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """A convolution's kernel [k, k, I, O] and bias [O], its batch norm in them."""
+    conv, norm = net.get_layer(f"{name}_conv"), net.get_layer(f"{name}_bn")
+    # In float64, so that only one rounding is added.
+    kernel, bias, gamma, beta, mean, variance = (
+        np.asarray(one.value, np.float64)
+        for one in (
+            conv.kernel, conv.bias, norm.gamma, norm.beta, norm.moving_mean, norm.moving_variance
+        )
+    )  # fmt: skip
+    scale = gamma / np.sqrt(variance + norm.epsilon)
+    return (kernel * scale).astype(np.float32), ((bias - mean) * scale + beta).astype(np.float32)
