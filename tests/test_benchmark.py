@@ -154,6 +154,10 @@ def test_caching_and_training(tiny_run, tmp_path, small):
             "bare ResNet50, images", "training, captions", "reading alone, captions"
         ]  # fmt: skip
         assert {row["samples"] for row in rows.values()} == {2}
+    rows = table(report, "training on the score")
+    assert {name: row["samples"] for name, row in rows.items()} == {
+        "cross-entropy": 2, "self-critical": 2
+    }  # fmt: skip
     for name in ("frozen", "trained, too"):
         rows = table(report, f"end to end, the image encoder {name}")
         assert {row["samples"] for row in rows.values()} == {2}

@@ -13,6 +13,8 @@ import itertools
 import shutil
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -24,8 +26,10 @@ from captioner.inputs.pipeline import Batches, CachedImages, Examples, ReadImage
 from captioner.inputs.records import Record
 from captioner.inputs.text import START
 from captioner.learning.loop import Interrupted, Stage, Trainer
+from captioner.learning.rewards import Reward
+from captioner.learning.self_critical import SelfCritical
 from captioner.measuring.bench import BARE, Bench
-from captioner.measuring.comparison import RATE, Comparison, Contender, timed
+from captioner.measuring.comparison import MILLISECONDS, RATE, Comparison, Contender, timed
 from captioner.measuring.subjects import WORDS, random_model, random_tokens, text_encoder
 from captioner.models.build import Built
 
@@ -80,7 +84,7 @@ def caching(bench: Bench) -> Iterator[Comparison]:
 
 
 def training(bench: Bench) -> Iterator[Comparison]:
-    """Steps of the training loop on cached features, and reading these alone."""
+    """Steps of the training loop on cached features, reading these alone, and steps on the score."""
     settings = _settings(bench)
     built = _built(bench, settings)
     cache = _random_cache(bench, built)
@@ -95,6 +99,7 @@ def training(bench: Bench) -> Iterator[Comparison]:
             shortest,
             reading=True,
         )
+    yield Rewarded(bench, settings, built, CachedImages(cache))
 
 
 def end_to_end(bench: Bench) -> Iterator[Comparison]:
@@ -159,25 +164,11 @@ class Training(Comparison):
 
     def measure(self, rounds: int) -> None:
         """Trains; between its steps the others are measured."""
-        made = self._batches(_WARM + rounds * self._steps)
+        count = _WARM + rounds * self._steps
+        self._made = _batches(self._built, self._images, count, self._shortest)
         self._reading = itertools.cycle(range(100))
-        self._made = made
-        stage = Stage("benchmark", made, 1, validate=False)
-        run = self._bench.folder / "training"
-        shutil.rmtree(run, ignore_errors=True)
-        run.mkdir()
-        trainer = Trainer(
-            self._built.model, self._settings.train, tf.distribute.get_strategy(), [stage], run,
-            None, _Watch(self), self._bench.tell,
-        )  # fmt: skip
-        try:
-            # Its progress bar would count steps of a training that nobody asked for.
-            with contextlib.redirect_stderr(io.StringIO()):
-                trainer.fit()
-        except Interrupted:
-            raise KeyboardInterrupt from None
-        finally:
-            shutil.rmtree(run, ignore_errors=True)
+        stage = Stage("benchmark", self._made, 1, validate=False)
+        _train(self._bench, self._built, self._settings, [stage], _Watch(self))
 
     def round(self, seconds: float | None) -> None:
         """A round's samples; None for one that doesn't count."""
@@ -202,20 +193,53 @@ class Training(Comparison):
             pass
         return time.perf_counter() - started
 
-    def _batches(self, steps: int) -> Batches:
-        count = CAPTIONS * steps
-        rng = np.random.default_rng(0)
-        tokens = random_tokens(count, TOKENS, WORDS, rng, self._shortest)
-        tokens = np.concatenate([np.full((count, 1), START, np.int32), tokens], 1)
-        # Five captions of an image, and as many images as there are, again and again.
-        images = np.arange(count) // 5 % CACHED
-        return Batches(
-            Examples(images, tokens, [""] * count, None),
-            self._images,
-            batch_size=BATCH,
-            captions_per_image=5,
-            prompt_tokenizer=self._built.prompt_tokenizer,
+
+class Rewarded(Comparison):
+    """Steps on what captions score and steps of teacher forcing: stages that take turns in one
+    training, on the same images and as many captions. All have `TOKENS` tokens: a model that has
+    learned nothing ends none that it draws.
+
+    Args:
+        bench: where to measure.
+        settings: of the training.
+        built: the model to train.
+        images: what the steps take images from.
+    """
+
+    def __init__(self, bench: Bench, settings: Settings, built: Built, images: CachedImages):
+        self._bench, self._settings, self._built = bench, settings, built
+        self._images = images
+        super().__init__(
+            "training on the score",
+            f"a training step of {CAPTIONS} captions on cached features",
+            MILLISECONDS,
+            [Contender(name, lambda: 0.0, _STEPS) for name in ("cross-entropy", "self-critical")],
         )
+
+    def measure(self, rounds: int) -> None:
+        """Trains; each stage is a sample."""
+        stages = []
+        for label, rewarded in zip(self.samples, (False, True), strict=True):
+            # The first step of a stage follows the checkpoint of the stage before it.
+            made = _batches(self._built, self._images, 1 + _STEPS, TOKENS, positions=rewarded)
+            stage = Stage(label, made, 1, validate=False)
+            if rewarded:
+                stage = replace(stage, objective=self._objective(made.data))
+            stages.append(stage)
+        _train(self._bench, self._built, self._settings, stages * (1 + rounds), _Turns(self))
+
+    def sample(self, label: str, seconds: float) -> None:
+        """A stage's steps have taken so long, but for its first."""
+        self.samples[label].append(seconds)
+
+    def _objective(self, data: Examples) -> SelfCritical:
+        texts = [text.decode() for text in self._built.tokenizer.decode(data.tokens[:, 1:]).numpy()]
+        references: list[list[str]] = [[] for _ in range(CACHED)]
+        for image, text in zip(data.image, texts, strict=True):
+            references[image].append(text)
+        train = self._settings.train
+        draws = train.reward_samples, train.reward_baseline, TOKENS
+        return SelfCritical(self._built.tokenizer, Reward(references), *draws)
 
 
 class _Watch:
@@ -240,6 +264,74 @@ class _Watch:
 
     def validation(self, row) -> None:
         """There is none."""
+
+
+class _Turns:
+    """What a training of `Rewarded` reports to: times the steps of each stage after its first."""
+
+    def __init__(self, comparison: Rewarded):
+        self._comparison = comparison
+        self._stage, self._steps, self._begun, self._stages = "", 0, 0.0, 0
+
+    def step(self, row) -> None:
+        """A step has ended."""
+        if row["stage"] != self._stage:
+            self._stage, self._steps, self._begun = row["stage"], 0, time.perf_counter()
+            self._stages += 1
+            return
+        self._steps += 1
+        # Graphs are made and optimised in the first stage of each kind.
+        if self._steps == _STEPS and self._stages > 2:
+            self._comparison.sample(self._stage, time.perf_counter() - self._begun)
+
+    def validation(self, row) -> None:
+        """There is none."""
+
+
+def _train(
+    bench: Bench, built: Built, settings: Settings, stages: Sequence[Stage], watch: Any
+) -> None:
+    """A training from beginning to end, told of to `watch`; an interrupt is one."""
+    run = bench.folder / "training"
+    shutil.rmtree(run, ignore_errors=True)
+    run.mkdir()
+    where = tf.distribute.get_strategy()
+    trainer = Trainer(
+        built.model, settings.train, where, stages, run, None, watch, bench.tell
+    )
+    try:
+        # Its progress bar would count steps of a training that nobody asked for.
+        with contextlib.redirect_stderr(io.StringIO()):
+            trainer.fit()
+    except Interrupted:
+        raise KeyboardInterrupt from None
+    finally:
+        shutil.rmtree(run, ignore_errors=True)
+
+
+def _batches(
+    built: Built,
+    images: CachedImages | ReadImages,
+    steps: int,
+    shortest: int,
+    *,
+    positions: bool = False,
+) -> Batches:
+    """An epoch of so many steps, of random captions of `shortest` tokens or more."""
+    count = CAPTIONS * steps
+    rng = np.random.default_rng(0)
+    tokens = random_tokens(count, TOKENS, WORDS, rng, shortest)
+    tokens = np.concatenate([np.full((count, 1), START, np.int32), tokens], 1)
+    # Five captions of an image, and as many images as there are, again and again.
+    owners = np.arange(count) // 5 % CACHED
+    return Batches(
+        Examples(owners, tokens, [""] * count, None),
+        images,
+        batch_size=BATCH,
+        captions_per_image=5,
+        prompt_tokenizer=built.prompt_tokenizer,
+        positions=positions,
+    )
 
 
 def _settings(bench: Bench, overrides: Sequence[str] = ()) -> Settings:
