@@ -12,7 +12,7 @@ import tensorflow as tf
 from captioner import benchmark, config
 from captioner.inputs.images import decode_images
 from captioner.inputs.resample import resize
-from captioner.measuring import captioning, photos, processes, profile, subjects, training
+from captioner.measuring import captioning, made_up, photos, processes, profile, subjects, training
 from captioner.measuring.comparison import RATE, Comparison, Contender
 
 
@@ -25,14 +25,15 @@ def small(monkeypatch):
     monkeypatch.setattr(photos, "PHONE", (400, 300))
     monkeypatch.setattr(profile, "IMAGES", 3)
     monkeypatch.setattr(processes, "BATCH", 2)
-    monkeypatch.setattr(training, "BATCH", 10)
-    monkeypatch.setattr(training, "CAPTIONS", 10)
-    monkeypatch.setattr(training, "CACHED", 4)
+    monkeypatch.setattr(made_up, "BATCH", 10)
+    monkeypatch.setattr(made_up, "CAPTIONS", 10)
+    monkeypatch.setattr(made_up, "CACHED", 4)
     monkeypatch.setattr(training, "_FILES_BATCH", 2)
     monkeypatch.setattr(training, "_STEPS", 2)
     monkeypatch.setattr(subjects, "SEARCHES", {"greedy": 1})
     monkeypatch.setattr(subjects, "WORDS", 120)
-    monkeypatch.setattr(training, "WORDS", 120)
+    for module in (made_up, training):
+        monkeypatch.setattr(module, "WORDS", 120)
     monkeypatch.setattr(subjects, "_BANK", 30)
     monkeypatch.setattr(subjects, "_BERT_WORDS", 200)
     monkeypatch.setattr(subjects, "_BERT_WIDTH", 8)
@@ -154,6 +155,10 @@ def test_caching_and_training(tiny_run, tmp_path, small):
             "bare ResNet50, images", "training, captions", "reading alone, captions"
         ]  # fmt: skip
         assert {row["samples"] for row in rows.values()} == {2}
+    rows = table(report, "training on the score")
+    assert {name: row["samples"] for name, row in rows.items()} == {
+        "cross-entropy": 2, "self-critical": 2
+    }  # fmt: skip
     for name in ("frozen", "trained, too"):
         rows = table(report, f"end to end, the image encoder {name}")
         assert {row["samples"] for row in rows.values()} == {2}

@@ -153,17 +153,19 @@ def train(folder: str, side: int, distribution: str, processors: int, steps: int
     from captioner.inputs.pipeline import CachedImages
     from captioner.learning.distribution import strategy
     from captioner.learning.loop import Stage, Trainer
-    from captioner.measuring import training
+    from captioner.measuring import made_up
+    from captioner.measuring.subjects import WORDS, random_model
+    from captioner.measuring.training import WARM
 
     where = strategy(distribution)  # before anything else is made: workers must find each other
     place = Path(folder)
-    settings = training.settings_in(place, side)
+    settings = made_up.settings_in(place, side)
     with where.scope():
-        built = training.random_model(settings, training.WORDS)
-    cache = training.random_cache(place, side, built)
+        built = random_model(settings, WORDS)
+    cache = made_up.random_cache(place, side, built)
     replicas = where.num_replicas_in_sync
-    made = training.random_batches(
-        CachedImages(cache), built, training.WARM + steps, replicas=replicas
+    made = made_up.random_batches(
+        CachedImages(cache), built, WARM + steps, replicas=replicas
     )
     run = place / "run"
     run.mkdir()
@@ -181,7 +183,7 @@ def train(folder: str, side: int, distribution: str, processors: int, steps: int
     stage = Stage("benchmark", made, 1, validate=False)
     with contextlib.redirect_stderr(io.StringIO()):  # its progress bar
         Trainer(built.model, settings.train, where, [stage], run, None, Watch()).fit()
-    return {"seconds": times[-1] - times[training.WARM - 1]} if times else {}
+    return {"seconds": times[-1] - times[WARM - 1]} if times else {}
 
 
 _WHAT = {one.__name__: one for one in (nothing, bare, serve, caption, records, train)}

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from captioner.measuring import training
+from captioner.measuring import made_up
 from captioner.measuring.bench import Bench
 from captioner.measuring.comparison import RATE, Comparison, Contender
 from captioner.measuring.processes import child
@@ -29,10 +29,10 @@ def replicas(bench: Bench) -> Iterator[Comparison]:
     one = {**options, "distribution": "none", "processors": 1}
     mirrored = {**options, "distribution": "mirrored", "processors": 2}
     workers = {**options, "distribution": "workers", "processors": 1}
-    captions = training.CAPTIONS * _STEPS
+    captions = made_up.CAPTIONS * _STEPS
     yield Comparison(
         "replicas",
-        f"training on cached features, {training.CAPTIONS} captions a step in all",
+        f"training on cached features, {made_up.CAPTIONS} captions a step in all",
         RATE,
         [
             Contender("one replica", _one(bench.folder, one), captions),

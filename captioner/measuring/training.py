@@ -1,8 +1,6 @@
 """Training and its feature cache, beside the image encoder that they are there to spare.
 
-Training is the project's own loop, on captions and features that are drawn at random. Its model
-has 512 units and a vocabulary of 2,600; a step has 128 captions of at most 21 tokens, and no
-prompts: what captioning models are usually compared at.
+Training is the project's own loop, on what `made_up` draws at random.
 
 Legend: N images, T tokens, R regions, D encoder width.
 """
@@ -13,28 +11,24 @@ import itertools
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from dataclasses import replace
+from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
-from captioner import config
 from captioner.config import Settings
-from captioner.inputs.features import FeatureCache, open_features
+from captioner.inputs.features import open_features
 from captioner.inputs.pipeline import Batches, CachedImages, Examples, ReadImages
 from captioner.inputs.records import Record
-from captioner.inputs.text import START
 from captioner.learning.loop import Interrupted, Stage, Trainer
-from captioner.measuring import photos
+from captioner.learning.rewards import Reward
+from captioner.learning.self_critical import SelfCritical
+from captioner.measuring import made_up
 from captioner.measuring.bench import BARE, Bench
-from captioner.measuring.comparison import RATE, Comparison, Contender, timed
-from captioner.measuring.subjects import WORDS, random_model, random_tokens, text_encoder
+from captioner.measuring.comparison import MILLISECONDS, RATE, Comparison, Contender, timed
+from captioner.measuring.subjects import WORDS, random_model
 from captioner.models.build import Built
 
-TOKENS = 21
-BATCH = 128  # captions of a step, on average
-CAPTIONS = 130  # what it really is, as an image's five captions stay together
-CACHED = 64  # images
 _STEPS = 8  # of a sample
 WARM = 4  # steps before the first that counts
 _FILES_BATCH = 32
@@ -44,7 +38,7 @@ def caching(bench: Bench) -> Iterator[Comparison]:
     """Writing the feature cache of photographs, and opening what was written."""
     side = bench.side
     numbers = itertools.count()
-    records = _records(bench, CACHED)
+    records = _records(bench, made_up.CACHED)
     if bench.subject.built is not None:
         encoder = bench.subject.built.model.image_encoder
     else:
@@ -71,22 +65,22 @@ def caching(bench: Bench) -> Iterator[Comparison]:
     reopen()
     yield Comparison(
         "caching",
-        f"the feature cache of {CACHED} photographs, from their files to the disk",
+        f"the feature cache of {made_up.CACHED} photographs, from their files to the disk",
         RATE,
         [
-            bench.bare_contender(_FILES_BATCH, CACHED),
-            Contender("write the cache", write, CACHED),
-            Contender("open it, checking its sums", timed(reopen), CACHED),
+            bench.bare_contender(_FILES_BATCH, made_up.CACHED),
+            Contender("write the cache", write, made_up.CACHED),
+            Contender("open it, checking its sums", timed(reopen), made_up.CACHED),
         ],
     )
 
 
 def training(bench: Bench) -> Iterator[Comparison]:
-    """Steps of the training loop on cached features, and reading these alone."""
-    settings = settings_in(bench.folder, bench.side)
+    """Steps of the training loop on cached features, reading these alone, and steps on the score."""
+    settings = made_up.settings_in(bench.folder, bench.side)
     built = _built(bench, settings)
-    cache = random_cache(bench.folder, bench.side, built)
-    for what, shortest in (("as long as Flickr8k's", 5), (f"all of {TOKENS} tokens", TOKENS)):
+    cache = made_up.random_cache(bench.folder, bench.side, built)
+    for what, shortest in (("as long as Flickr8k's", 5), (f"all of {made_up.TOKENS} tokens", made_up.TOKENS)):
         yield Training(
             f"training, captions {what}",
             f"training on cached features, captions {what}",
@@ -97,6 +91,7 @@ def training(bench: Bench) -> Iterator[Comparison]:
             shortest,
             reading=True,
         )
+    yield Rewarded(bench, settings, built, CachedImages(cache))
 
 
 def end_to_end(bench: Bench) -> Iterator[Comparison]:
@@ -106,14 +101,14 @@ def end_to_end(bench: Bench) -> Iterator[Comparison]:
         ("the image encoder frozen", plain, 2),
         ("the image encoder trained, too", [*plain, 'train.freeze=["text_encoder"]'], 1),
     ):
-        settings = settings_in(bench.folder, bench.side, overrides)
+        settings = made_up.settings_in(bench.folder, bench.side, overrides)
         yield Training(
             f"end to end, {what}",
             f"training on image files, {what}",
             bench,
             settings,
             _built(bench, settings),
-            ReadImages(_records(bench, CACHED), bench.side, augmented=False),
+            ReadImages(_records(bench, made_up.CACHED), bench.side, augmented=False),
             5,
             steps=steps,
         )
@@ -148,8 +143,8 @@ class Training(Comparison):
     ):
         self._bench, self._settings, self._built = bench, settings, built
         self._images, self._shortest, self._steps = images, shortest, steps
-        captions = CAPTIONS * steps
-        bare = bench.bare_contender(CAPTIONS // 5)
+        captions = made_up.CAPTIONS * steps
+        bare = bench.bare_contender(made_up.CAPTIONS // 5)
         contenders = [
             Contender(f"{BARE}, images", bare.sample, bare.amount),
             Contender("training, captions", lambda: 0.0, captions),
@@ -161,26 +156,11 @@ class Training(Comparison):
 
     def measure(self, rounds: int) -> None:
         """Trains; between its steps the others are measured."""
-        steps = WARM + rounds * self._steps
-        made = random_batches(self._images, self._built, steps, self._shortest)
+        count = WARM + rounds * self._steps
+        self._made = made_up.random_batches(self._images, self._built, count, self._shortest)
         self._reading = itertools.cycle(range(100))
-        self._made = made
-        stage = Stage("benchmark", made, 1, validate=False)
-        run = self._bench.folder / "training"
-        shutil.rmtree(run, ignore_errors=True)
-        run.mkdir()
-        trainer = Trainer(
-            self._built.model, self._settings.train, tf.distribute.get_strategy(), [stage], run,
-            None, _Watch(self), self._bench.tell,
-        )  # fmt: skip
-        try:
-            # Its progress bar would count steps of a training that nobody asked for.
-            with contextlib.redirect_stderr(io.StringIO()):
-                trainer.fit()
-        except Interrupted:
-            raise KeyboardInterrupt from None
-        finally:
-            shutil.rmtree(run, ignore_errors=True)
+        stage = Stage("benchmark", self._made, 1, validate=False)
+        _train(self._bench, self._built, self._settings, [stage], _Watch(self))
 
     def round(self, seconds: float | None) -> None:
         """A round's samples; None for one that doesn't count."""
@@ -199,11 +179,59 @@ class Training(Comparison):
         started = time.perf_counter()
         batches = tf.data.Dataset.from_generator(
             lambda: itertools.chain.from_iterable(self._made.epoch(next(self._reading))),
-            output_signature=self._made.signature(),
+            output_signature=self._made.signature(made_up.TOKENS),
         )
         for _ in batches.take(self._steps):
             pass
         return time.perf_counter() - started
+
+
+class Rewarded(Comparison):
+    """Steps on what captions score and steps of teacher forcing: stages that take turns in one
+    training, on the same images and as many captions. All have `made_up.TOKENS` tokens: a model that has
+    learned nothing ends none that it draws.
+
+    Args:
+        bench: where to measure.
+        settings: of the training.
+        built: the model to train.
+        images: what the steps take images from.
+    """
+
+    def __init__(self, bench: Bench, settings: Settings, built: Built, images: CachedImages):
+        self._bench, self._settings, self._built = bench, settings, built
+        self._images = images
+        super().__init__(
+            "training on the score",
+            f"a training step of {made_up.CAPTIONS} captions on cached features",
+            MILLISECONDS,
+            [Contender(name, lambda: 0.0, _STEPS) for name in ("cross-entropy", "self-critical")],
+        )
+
+    def measure(self, rounds: int) -> None:
+        """Trains; each stage is a sample."""
+        stages = []
+        for label, rewarded in zip(self.samples, (False, True), strict=True):
+            # The first step of a stage follows the checkpoint of the stage before it.
+            made = made_up.random_batches(self._images, self._built, 1 + _STEPS, positions=rewarded)
+            stage = Stage(label, made, 1, validate=False)
+            if rewarded:
+                stage = replace(stage, objective=self._objective(made.data))
+            stages.append(stage)
+        _train(self._bench, self._built, self._settings, stages * (1 + rounds), _Turns(self))
+
+    def sample(self, label: str, seconds: float) -> None:
+        """A stage's steps have taken so long, but for its first."""
+        self.samples[label].append(seconds)
+
+    def _objective(self, data: Examples) -> SelfCritical:
+        texts = [text.decode() for text in self._built.tokenizer.decode(data.tokens[:, 1:]).numpy()]
+        references: list[list[str]] = [[] for _ in range(made_up.CACHED)]
+        for image, text in zip(data.image, texts, strict=True):
+            references[image].append(text)
+        train = self._settings.train
+        draws = train.reward_samples, train.reward_baseline, made_up.TOKENS
+        return SelfCritical(self._built.tokenizer, Reward(references), *draws)
 
 
 class _Watch:
@@ -230,51 +258,47 @@ class _Watch:
         """There is none."""
 
 
-def random_batches(
-    images: CachedImages | ReadImages,
-    built: Built,
-    steps: int,
-    shortest: int = TOKENS,
-    replicas: int = 1,
-) -> Batches:
-    """Batches of random captions of `shortest` tokens or more, for an epoch of so many steps."""
-    count = CAPTIONS * steps
-    rng = np.random.default_rng(0)
-    tokens = random_tokens(count, TOKENS, WORDS, rng, shortest)
-    tokens = np.concatenate([np.full((count, 1), START, np.int32), tokens], 1)
-    # Five captions of an image, and as many images as there are, again and again.
-    shown = np.arange(count) // 5 % CACHED
-    return Batches(
-        Examples(shown, tokens, [""] * count, None),
-        images,
-        batch_size=BATCH,
-        captions_per_image=5,
-        prompt_tokenizer=built.prompt_tokenizer,
-        replicas=replicas,
+class _Turns:
+    """What a training of `Rewarded` reports to: times the steps of each stage after its first."""
+
+    def __init__(self, comparison: Rewarded):
+        self._comparison = comparison
+        self._stage, self._steps, self._begun, self._stages = "", 0, 0.0, 0
+
+    def step(self, row) -> None:
+        """A step has ended."""
+        if row["stage"] != self._stage:
+            self._stage, self._steps, self._begun = row["stage"], 0, time.perf_counter()
+            self._stages += 1
+            return
+        self._steps += 1
+        # Graphs are made and optimised in the first stage of each kind.
+        if self._steps == _STEPS and self._stages > 2:
+            self._comparison.sample(self._stage, time.perf_counter() - self._begun)
+
+    def validation(self, row) -> None:
+        """There is none."""
+
+
+def _train(
+    bench: Bench, built: Built, settings: Settings, stages: Sequence[Stage], watch: Any
+) -> None:
+    """A training from beginning to end, told of to `watch`; an interrupt is one."""
+    run = bench.folder / "training"
+    shutil.rmtree(run, ignore_errors=True)
+    run.mkdir()
+    where = tf.distribute.get_strategy()
+    trainer = Trainer(
+        built.model, settings.train, where, stages, run, None, watch, bench.tell
     )
-
-
-def settings_in(folder: Path, side: int, overrides: Sequence[str] = ()) -> Settings:
-    """Of the trainings that are measured.
-
-    Args:
-        folder: for what they read.
-        side: pixels.
-        overrides: what is different.
-    """
-    words = [
-        f"model.text_encoder={text_encoder(folder)}",
-        "model.image_weights=none",
-        f"model.image_side={side}",
-        "model.units=512",
-        "model.heads=8",
-        "train.distribution=none",
-        f"train.batch_size={BATCH}",
-        "train.captions_per_image=5",
-        f"decode.max_tokens={TOKENS}",
-        *overrides,
-    ]
-    return config.settings("demo", overrides=words)
+    try:
+        # Its progress bar would count steps of a training that nobody asked for.
+        with contextlib.redirect_stderr(io.StringIO()):
+            trainer.fit()
+    except Interrupted:
+        raise KeyboardInterrupt from None
+    finally:
+        shutil.rmtree(run, ignore_errors=True)
 
 
 def _built(bench: Bench, settings: Settings) -> Built:
@@ -283,29 +307,4 @@ def _built(bench: Bench, settings: Settings) -> Built:
 
 
 def _records(bench: Bench, count: int) -> list[Record]:
-    return _of_files(bench.files, count)
-
-
-def _of_files(files: Sequence[Path], count: int) -> list[Record]:
-    return [
-        Record(str(at), files[at % len(files)], ("a photograph",), "train") for at in range(count)
-    ]
-
-
-def random_cache(folder: Path, side: int, built: Built) -> FeatureCache:
-    """A cache of random features: what is in them doesn't matter to who reads them."""
-    encoder = built.model.image_encoder
-    rng = np.random.default_rng(0)
-
-    def encode(pixels) -> np.ndarray:
-        size = (len(pixels), encoder.regions, encoder.width)
-        return rng.random(size, np.float32)
-
-    return open_features(
-        _of_files(photos.written(folder / "blank", photos.made(photos.WEB, 1)), CACHED),
-        encode,
-        folder=folder / "features",
-        shape=(encoder.regions, encoder.width),
-        side=side,
-        fingerprint="random",
-    )
+    return made_up.blank_records(bench.files, count)
