@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from captioner.errors import CaptionerError
 from captioner.inputs.texts import read_texts
-from captioner.learning.sentences import fit, noisy, of_others, unit
+from captioner.learning.sentences import fit, noisy, of_others, unit, whitened
 from captioner.models.sentences import SentenceHead, embed
 
 IMAGES, VIEWS, WIDTH, SENTENCE = 60, 2, 12, 5
@@ -68,6 +68,38 @@ def test_a_caption_is_told_of_by_the_others_of_its_image():
     np.testing.assert_allclose(told[0], unit(away[[2, 3]].mean(0)), rtol=1e-5)
     np.testing.assert_allclose(told[[1, 4]], unit(away[[1, 4]]), rtol=1e-5)  # they stand alone
     np.testing.assert_allclose(of_others(embeddings, None, center), unit(away), rtol=1e-5)
+
+
+def test_whitened_vectors_compare_as_both_do_in_the_whitened_space():
+    rng = np.random.default_rng(2)
+    turn = np.linalg.qr(rng.normal(size=(6, 6)))[0]
+    vectors = unit(rng.normal(size=(400, 6)) * [30, 9, 3, 1, 0.3, 0.1] @ turn)
+    sentences = unit(rng.normal(size=(20, 6)))
+    np.testing.assert_array_equal(whitened(vectors, 0), vectors)
+    for amount in (0.5, 1.0):
+        values, axes = np.linalg.eigh(vectors.T.astype(float) @ vectors / 400)
+        half = (values + 0.1 * values.mean()) ** (-amount / 2)
+        cosines = unit(sentences @ axes * half) @ unit(vectors @ axes * half).T
+        likeness = sentences @ whitened(vectors, amount).T
+        # But for a factor that is each sentence's own.
+        np.testing.assert_allclose(unit(likeness), unit(cosines), atol=1e-5)
+
+
+def test_whitening_finds_more_of_what_a_loud_direction_drowns():
+    rng = np.random.default_rng(4)
+    first = np.arange(8) == 0
+    meaning = rng.normal(size=(300, 8)) * ~first
+    texts, others = (unit(meaning + 3 * rng.normal(size=(300, 1)) * first) for _ in range(2))
+    plain, white = (
+        ((others @ whitened(texts, amount).T).argmax(1) == np.arange(300)).mean()
+        for amount in (0.0, 1.0)
+    )
+    assert white > 1.3 * plain > 0.3
+
+
+def test_whitening_survives_a_vector_without_a_direction():
+    found = whitened(np.float32([[1, 0], [0, 0], [1, 0]]), 1.0)
+    assert np.isfinite(found).all() and not found[1].any()
 
 
 def test_noise_is_of_the_length_asked_for():

@@ -108,6 +108,11 @@ class Model(Section):
     of training and `data.text` (at most 50,000 are kept, and exported with the model); 0 for none.
     Needs sentence_head."""
 
+    whitening: float = Field(default=0.0, ge=0, le=1)
+    """How far the embeddings of `neighbours` are whitened before any are looked for: 0 compares
+    them as the text encoder has them, where a few directions outweigh all the others, 1 has all
+    directions count alike. A search costs the same. Ignored without neighbours."""
+
     copying: bool = False
     """Whether the content words of a prompt have scores of their own on their way into the caption,
     so that most are said, and near captions (`neighbours`) are near to what the prompt says, too.

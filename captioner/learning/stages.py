@@ -183,7 +183,7 @@ def _neighbours(
         rows = np.sort(rng.choice(rows, _MOST_NEIGHBOURS, replace=False))
     tokens = built.tokenizer.encode([captions[row] for row in rows], settings.decode.max_tokens)
     return Neighbours(
-        sentences.unit(vectors[rows]),
+        sentences.whitened(sentences.unit(vectors[rows]), settings.model.whitening),
         tokens[:, 1:],
         built.model.decoder.vocabulary,
         settings.model.neighbours,

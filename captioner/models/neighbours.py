@@ -31,7 +31,7 @@ class Neighbours(tf.Module):
     """A bank of captions, to be searched by embedding.
 
     Args:
-        vectors: float32 [M, S]. Embeddings, of length 1.
+        vectors: float32 [M, S]. Embeddings, of length 1, or whitened ones, of about that.
         tokens: int32 [M, T]. Their pieces, padded with 0.
         vocabulary: int. V.
         nearest: int. K.
