@@ -28,8 +28,8 @@ class Data(Section):
     """Where examples come from."""
 
     spec: str = "demo"
-    """The data set: demo, flickr8k:DIR, coco:DIR, karpathy:FILE.json, csv:FILE, jsonl:FILE,
-    folder:DIR or tfds:NAME. `--data` sets it."""
+    """The data set: demo, flickr8k:DIR, coco:DIR, karpathy:FILE.json, vqa:DIR, csv:FILE,
+    jsonl:FILE, folder:DIR or tfds:NAME. `--data` sets it."""
 
     images: Path | None = None
     """The folder that image names are relative to, where the data set's own files don't say."""
@@ -194,7 +194,7 @@ class Train(Section):
     """What the decoder and attention compute in; weights stay float32."""
 
     patience: int = Field(default=8, ge=1)
-    """Validations without a better CIDEr before training stops early."""
+    """Validations without a better score (CIDEr, or the task's own) before training stops early."""
 
     validate_every: int = Field(default=1, ge=1)
     """Epochs between validations (and checkpoints)."""

@@ -37,6 +37,7 @@ from captioner.errors import CaptionerError
 # Name to module, with an object `TASK` each.
 _MODULES = {
     "caption": "captioner.tasks.caption",
+    "vqa": "captioner.tasks.vqa",
 }
 
 # What runs and exports are for that don't say.
@@ -71,12 +72,16 @@ class Task:
             `--model`, `--data`, `--split`, `--scores` and `--set`.
         predict_options: set of str. Options of `captioner.predict` that it heeds beside `--model`,
             `--json` and the images.
+        questions: bool. Whether it is about questions, where data have both (the demo does).
+        exports: str. The folder in saved_models/ of runs that name none.
     """
 
     name: str
     signatures: tuple[str, ...]
     evaluate_options: frozenset[str] = frozenset()
     predict_options: frozenset[str] = frozenset()
+    questions: bool = False
+    exports: str = "captioner"
 
     # A run.
 

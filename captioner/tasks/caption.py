@@ -17,7 +17,7 @@ from captioner.inputs.pipeline import CachedImages, examples
 from captioner.inputs.records import DataSet, Record
 from captioner.inputs.text import learn_vocabulary, load_vocabulary, save_vocabulary
 from captioner.inputs.texts import Texts, read_texts
-from captioner.learning.data import counting, prepare_images, tell
+from captioner.learning.data import Images, counting, prepare_images, tell
 from captioner.learning.stages import learn_sentences, make_stages
 from captioner.learning.validation import Validation
 from captioner.models import neighbours
@@ -87,9 +87,12 @@ class Captioning(Task):
         )
         if not dev.readable:
             return Plan(stages)
-        validation = Validation(settings, built, dev.records, dev.source, dev.unreadable)
-        curves = ("CIDEr", "BLEU_4", "ROUGE_L")
-        return Plan(stages, validation.scores, validation.samples, curves)
+        validation = self.validation(settings, built, dev)
+        return Plan(stages, validation.scores, validation.samples, validation.curves)
+
+    def validation(self, settings: Settings, built: Built, dev: Images) -> Any:
+        """What scores the dev images: `scores` and `samples` as `Plan` has them, and `curves`."""
+        return Validation(settings, built, dev.records, dev.source, dev.unreadable)
 
     def files(self, built: Built, begun: Begun) -> Mapping[str, Callable[[Path], None]]:
         made = {_VOCABULARY: lambda path: save_vocabulary(begun.vocabulary, path)}
