@@ -1,16 +1,18 @@
-"""Validation of answers: what training on questions keeps the best weights by.
+"""What training on questions has of its own: examples for a classifier over answers, and
+validation of answers.
 
 Legend: N images, B questions.
 """
 
-from collections.abc import Callable, Sequence, Set
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence, Set
 
 import numpy as np
 import tensorflow as tf
 
 from captioner.config import Settings
 from captioner.decoding.captions import search
-from captioner.inputs.pipeline import CachedImages, ReadImages
+from captioner.inputs.pipeline import CachedImages, Examples, ReadImages
 from captioner.inputs.questions import asked
 from captioner.inputs.records import Record
 from captioner.metrics import vqa
@@ -33,6 +35,51 @@ def answer_by_search(settings: Settings, built: Built) -> Answer:
         return built.tokenizer.decode(found.tokens[:, 0])
 
     return answer
+
+
+def answer_by_choice(built: Built) -> Answer:
+    """The same, as a classifier chooses them."""
+
+    def answer(images, image_rows, questions):
+        prompts = built.prompt_tokenizer(questions)
+        logits, _ = built.model.decoder(built.model.encode(images, prompts, image_rows=image_rows))
+        return tf.gather(tf.constant(built.answers), tf.argmax(logits, axis=-1))
+
+    return answer
+
+
+def frequent_answers(records: Iterable[Record], count: int) -> list[str]:
+    """The most frequent answers, at most `count`, each as it is most often spelled; of equally
+    frequent ones the first of the alphabet."""
+    spelled: dict[str, Counter[str]] = {}
+    for record in records:
+        for one in asked(record):
+            spelled.setdefault(vqa.normalised(one.answer), Counter())[one.answer] += 1
+    spelled.pop("", None)  # nothing but marks and articles
+    order = sorted(spelled, key=lambda answer: (-spelled[answer].total(), answer))
+    return [
+        min(spelled[answer], key=lambda one, found=spelled[answer]: (-found[one], one))
+        for answer in order[:count]
+    ]
+
+
+def choices(records: Sequence[Record], answers: Sequence[str], skip: Set[int]) -> Examples:
+    """The questions whose answer is among `answers`; `tokens` [questions, 1] say which it is."""
+    places = {vqa.normalised(answer): place for place, answer in enumerate(answers)}
+    found = [
+        (row, places[answer], one.text)
+        for row, record in enumerate(records)
+        if row not in skip
+        for one in asked(record)
+        if (answer := vqa.normalised(one.answer)) in places
+    ]
+    rows, chosen, texts = zip(*found, strict=True) if found else ((), (), ())
+    return Examples(
+        image=np.array(rows, np.int64),
+        tokens=np.array(chosen, np.int32)[:, None],
+        texts=[answers[place] for place in chosen],
+        prompts=list(texts),
+    )
 
 
 class AnswerValidation:

@@ -116,13 +116,9 @@ class Decoder(keras.layers.Layer):
             prompt_mask: bool [Q, P].
             regions_mask: bool [N, R] or None.
         """
-        return {
-            "summary": summary,
-            "image": self._image.project(regions),
-            "image_mask": regions_mask,
-            "prompt": self._prompt.project(prompt),
-            "prompt_mask": prompt_mask,
-        }
+        return projected(
+            self._image, self._prompt, summary, regions, prompt, prompt_mask, regions_mask
+        )
 
     def initial(self, memory: Memory) -> State:
         """The state before the first token, each entry [B, U]; where prompts are copied, its
@@ -288,3 +284,16 @@ class Decoder(keras.layers.Layer):
             "continuing": None if self.copying is None else self.copying.continuing,
             "end": self.end,
         }
+
+
+def projected(
+    image_attention, prompt_attention, summary, regions, prompt, prompt_mask, regions_mask
+) -> Memory:
+    """The memory of `Decoder.prepare`, by two `CrossModalAttention`s."""
+    return {
+        "summary": summary,
+        "image": image_attention.project(regions),
+        "image_mask": regions_mask,
+        "prompt": prompt_attention.project(prompt),
+        "prompt_mask": prompt_mask,
+    }

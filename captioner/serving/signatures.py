@@ -27,46 +27,12 @@ _BEGINNING = r"\s*(…|\.\.\.)$"
 _BLANK = r"[\p{Z}\p{Cc}]+"
 
 
-class ServedCaptioner(tf.Module):
-    """The signatures of the contract over a built captioner.
-
-    Args:
-        built: the model and its tokenizers.
-        decode: beams, tokens, penalties, words; constants of the graph.
-        side: int. Pixels of the square that images are resized to.
-        storage: what matrices are stored in when this is saved, one of `compact.STORAGES`.
-
-    Raises:
-        CaptionerError: words that can't be required, or forbidden.
-    """
-
-    def __init__(self, built: Built, decode: Decode, side: int, storage: str = "float32"):
-        super().__init__()
-        check(decode, built.tokenizer)
-        # Keras variables don't survive a model server's restore; the tf.Variables they hold do.
-        # The Keras objects, the Hub's own functions and the tf.functions therefore stay out of
-        # sight of tf.Module: what it sees is saved, once more than the signatures need it.
-        self._hidden = _Hidden(built, decode, side)
-        variables = [variable.value for variable in built.model.variables]
-        if built.model.neighbours is not None:
-            variables += built.model.neighbours.variables
-        self._variables = compacted(variables, storage)
-        self._tables = [built.tokenizer, built.prompt_tokenizer]
-
-    @property
-    def functions(self) -> dict[str, Callable]:
-        """The functions by signature name; traced when they are first called."""
-        return dict(self._hidden.functions)
-
-    def signatures(self) -> dict:
-        """The concrete functions by signature name."""
-        return {name: one.get_concrete_function() for name, one in self.functions.items()}
-
-
-class _Hidden:
-    """The functions themselves; no trackable object, so that Keras parts aren't saved by it."""
+class Functions:
+    """The functions themselves, of a captioner that searches; no trackable object, so that Keras
+    parts aren't saved by it."""
 
     def __init__(self, built: Built, decode: Decode, side: int):
+        self.check(built, decode)
         self.built = built
         self.decode = decode
         self.side = side
@@ -75,6 +41,10 @@ class _Hidden:
             name: tf.function(getattr(self, name), input_signature=signature, autograph=False)
             for name, signature in zip(SIGNATURES, inputs, strict=True)
         }
+
+    def check(self, built: Built, decode: Decode) -> None:
+        """Raises `CaptionerError` where the settings can't be met."""
+        check(decode, built.tokenizer)
 
     def serving_default(self, image_bytes):
         """Images [B] to their best captions."""
@@ -116,17 +86,22 @@ class _Hidden:
             "error": errors,
         }
 
-    def _search(self, image_bytes, prompt, attention=False):
-        """What was found, with captions [B, K] and errors [B]."""
+    def _read(self, image_bytes, prompt):
+        """Requests as they are worked on, one for none: image_bytes, prompt or None, pixels,
+        errors."""
         if prompt is not None:
             same = tf.debugging.assert_equal(
                 tf.size(prompt), tf.size(image_bytes), "there must be a prompt for each image"
             )
             with tf.control_dependencies([same]):
                 prompt = _one_line(_filled(prompt))
-        asked = tf.size(image_bytes)
         image_bytes = _filled(image_bytes)
-        pixels, errors = decode_images(image_bytes, self.side)
+        return image_bytes, prompt, *decode_images(image_bytes, self.side)
+
+    def _search(self, image_bytes, prompt, attention=False):
+        """What was found, with captions [B, K] and errors [B]."""
+        asked = tf.size(image_bytes)
+        image_bytes, prompt, pixels, errors = self._read(image_bytes, prompt)
         model, tokenizer = self.built.model, self.built.tokenizer
         # What is drawn depends on the request; no prompt draws what an empty one does.
         text = tf.fill(tf.shape(image_bytes), "") if prompt is None else prompt
@@ -138,7 +113,7 @@ class _Hidden:
             prompt, beginning = _split(prompt)
             room = self.decode.max_tokens - 1  # the end token needs the last place
             prefix = tokenizer.tokens(beginning)[:, :room].to_tensor(PAD)
-            memory = self._encode(pixels, prompt)
+            memory = self.encode(pixels, prompt)
             found = search(model, memory, self.decode, prefix, **options)
             captions = _continued(beginning, prefix, found.tokens, tokenizer)
         there = (errors == "")[:, None] & (found.log_probs > NOTHING / 2)
@@ -148,7 +123,7 @@ class _Hidden:
             (found, tf.where(there, captions, ""), errors),
         )
 
-    def _encode(self, pixels, prompt):
+    def encode(self, pixels, prompt):
         """The decoder's memory; a model without a text encoder reads beginnings only."""
         if self.built.prompt_tokenizer is None:
             return self.built.model.encode(pixels)
@@ -156,6 +131,49 @@ class _Hidden:
         return self.built.model.encode(
             pixels, self.built.prompt_tokenizer(prompt), prompt_rows=rows
         )
+
+
+class ServedCaptioner(tf.Module):
+    """The signatures of the contract over a built captioner.
+
+    Args:
+        built: the model and its tokenizers.
+        decode: beams, tokens, penalties, words; constants of the graph.
+        side: int. Pixels of the square that images are resized to.
+        storage: what matrices are stored in when this is saved, one of `compact.STORAGES`.
+        kind: the class of its functions.
+
+    Raises:
+        CaptionerError: words that can't be required, or forbidden.
+    """
+
+    def __init__(
+        self,
+        built: Built,
+        decode: Decode,
+        side: int,
+        storage: str = "float32",
+        kind: type[Functions] = Functions,
+    ):
+        super().__init__()
+        # Keras variables don't survive a model server's restore; the tf.Variables they hold do.
+        # The Keras objects, the Hub's own functions and the tf.functions therefore stay out of
+        # sight of tf.Module: what it sees is saved, once more than the signatures need it.
+        self._hidden = kind(built, decode, side)
+        variables = [variable.value for variable in built.model.variables]
+        if built.model.neighbours is not None:
+            variables += built.model.neighbours.variables
+        self._variables = compacted(variables, storage)
+        self._tables = [built.tokenizer, built.prompt_tokenizer]
+
+    @property
+    def functions(self) -> dict[str, Callable]:
+        """The functions by signature name; traced when they are first called."""
+        return dict(self._hidden.functions)
+
+    def signatures(self) -> dict:
+        """The concrete functions by signature name."""
+        return {name: one.get_concrete_function() for name, one in self.functions.items()}
 
 
 def _filled(rows):

@@ -13,7 +13,7 @@ from captioner.captioning import Captioner
 from captioner.config import Settings
 from captioner.decoding.captions import check
 from captioner.errors import CaptionerError
-from captioner.inputs.pipeline import CachedImages, examples
+from captioner.inputs.pipeline import CachedImages, Examples, examples
 from captioner.inputs.records import DataSet, Record
 from captioner.inputs.text import learn_vocabulary, load_vocabulary, save_vocabulary
 from captioner.inputs.texts import Texts, read_texts
@@ -66,11 +66,10 @@ class Captioning(Task):
     def plan(
         self, settings: Settings, built: Built, begun: Begun, data: DataSet, replicas: int
     ) -> Plan:
-        check(settings.decode, built.tokenizer)
+        if built.tokenizer is not None:
+            check(settings.decode, built.tokenizer)
         train, dev = prepare_images(settings, built.model.image_encoder, data)
-        made = examples(
-            train.records, built.tokenizer, settings.decode.max_tokens, train.unreadable
-        )
+        made = self.examples(settings, built, train)
         if not len(made):
             raise CaptionerError(f"{settings.data.spec} has no readable training image")
         images, told = train.source, None
@@ -89,6 +88,12 @@ class Captioning(Task):
             return Plan(stages)
         validation = self.validation(settings, built, dev)
         return Plan(stages, validation.scores, validation.samples, validation.curves)
+
+    def examples(self, settings: Settings, built: Built, train: Images) -> Examples:
+        """What there is to train on about the training images."""
+        return examples(
+            train.records, built.tokenizer, settings.decode.max_tokens, train.unreadable
+        )
 
     def validation(self, settings: Settings, built: Built, dev: Images) -> Any:
         """What scores the dev images: `scores` and `samples` as `Plan` has them, and `curves`."""
@@ -153,9 +158,7 @@ class Captioning(Task):
         if overrides:
             settings = config.changed(settings, overrides, sections=("decode",))
         decode = settings.decode
-        served = signatures.ServedCaptioner(
-            load_trained(folder), decode, settings.model.image_side
-        )
+        served = self.serve(settings, load_trained(folder), "float32")
         calibration = confidence.read(folder / confidence.FILE)
         weights = confidence.fingerprint(folder) if calibration else None
         dumped = decode.model_dump(mode="json")  # as an export's come out of its file

@@ -1,22 +1,38 @@
 """Question answering: an image and a question, the prompt, to an answer, the caption.
 
 The model is the captioner, and so are its run, its search and its export; what differs is the data
-(questions with answers) and the scores.
+(questions with answers) and the scores. With model.answers=N a classifier over the N most frequent
+answers stands in the decoder's place, and chooses where the decoder would speak.
 """
 
 import argparse
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from captioner.config import Settings
 from captioner.errors import CaptionerError
+from captioner.inputs.pipeline import Examples
 from captioner.inputs.questions import asked
-from captioner.inputs.records import DataSet
-from captioner.learning.answering import AnswerValidation, answer_by_search
+from captioner.inputs.records import DataSet, Record
+from captioner.learning.answering import (
+    AnswerValidation,
+    answer_by_choice,
+    answer_by_search,
+    choices,
+    frequent_answers,
+)
 from captioner.learning.data import Images, counting, tell
-from captioner.models.build import Built
-from captioner.tasks import vqa_scores
+from captioner.learning.objectives import answer_loss
+from captioner.models.build import Built, build
+from captioner.serving.answer_signatures import AnswerFunctions
+from captioner.serving.signatures import ServedCaptioner
+from captioner.tasks import Plan, vqa_scores
 from captioner.tasks.caption import Begun, Captioning
+
+
+_ANSWERS = "answers.txt"
 
 
 class Answering(Captioning):
@@ -39,10 +55,53 @@ class Answering(Captioning):
                 "csv:FILE and jsonl:FILE with the columns image, prompt (the question) and caption "
                 "(the answer)"
             )
+        if settings.model.answers:
+            return Begun(_answers(run, settings, train), None)
         return super().begin(settings, run, data)
 
+    def plan(
+        self, settings: Settings, built: Built, begun: Begun, data: DataSet, replicas: int
+    ) -> Plan:
+        plan = super().plan(settings, built, begun, data, replicas)
+        if not built.answers:
+            return plan
+        stages = [
+            dataclasses.replace(stage, objective=answer_loss, unit="question")
+            for stage in plan.stages
+        ]
+        return plan._replace(stages=stages)
+
+    def examples(self, settings: Settings, built: Built, train: Images) -> Examples:
+        if not built.answers:
+            return super().examples(settings, built, train)
+        made = choices(train.records, built.answers, train.unreadable)
+        every = sum(len(record.captions) for record in train.records)
+        tell(
+            f"{len(made):,} of {every:,} training questions have one of the "
+            f"{len(built.answers):,} answers to choose among"
+        )
+        return made
+
+    def files(self, built: Built, begun: Begun) -> Mapping[str, Callable[[Path], None]]:
+        if not built.answers:
+            return super().files(built, begun)
+        lines = "".join(f"{answer}\n" for answer in begun.vocabulary)
+        return {_ANSWERS: lambda path: path.write_text(lines, encoding="utf-8")}
+
+    def restore(self, settings: Settings, run: Path) -> Built:
+        if not settings.model.answers:
+            return super().restore(settings, run)
+        return build(settings, _read_answers(run / _ANSWERS), load=False)
+
+    def serve(self, settings: Settings, built: Built, storage: str) -> ServedCaptioner:
+        if not built.answers:
+            return super().serve(settings, built, storage)
+        return ServedCaptioner(
+            built, settings.decode, settings.model.image_side, storage, AnswerFunctions
+        )
+
     def validation(self, settings: Settings, built: Built, dev: Images) -> AnswerValidation:
-        answer = answer_by_search(settings, built)
+        answer = answer_by_choice(built) if built.answers else answer_by_search(settings, built)
         return AnswerValidation(answer, dev.records, dev.source, dev.unreadable)
 
     def score(
@@ -63,6 +122,31 @@ class Answering(Captioning):
 
     def evaluate(self, arguments: argparse.Namespace, settings: Settings) -> None:
         vqa_scores.evaluate(arguments, settings)
+
+
+def _answers(run: Path, settings: Settings, train: Sequence[Record]) -> list[str]:
+    """The run's answers to choose among, counted where it has none yet."""
+    path = run / _ANSWERS
+    if path.is_file():
+        return _read_answers(path)
+    found = frequent_answers(train, settings.model.answers)
+    if not found:
+        raise CaptionerError(f"{settings.data.spec} has no training questions to take answers from")
+    return found
+
+
+def _read_answers(path: Path) -> list[str]:
+    """One a line, as `files` writes them."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise CaptionerError(f"no answers at {path}") from None
+    except UnicodeDecodeError:
+        raise CaptionerError(f"{path} holds no answers: it isn't UTF-8") from None
+    answers = text.removesuffix("\n").split("\n")
+    if "" in answers or len(set(answers)) != len(answers):
+        raise CaptionerError(f"{path} is damaged: it has an empty line, or one that is there twice")
+    return answers
 
 
 TASK = Answering()
