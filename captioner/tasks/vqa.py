@@ -26,6 +26,7 @@ from captioner.learning.answering import (
 from captioner.learning.data import Images, counting, tell
 from captioner.learning.objectives import answer_loss
 from captioner.models.build import Built, build
+from captioner.serving import card_answers
 from captioner.serving.answer_signatures import AnswerFunctions
 from captioner.serving.signatures import ServedCaptioner
 from captioner.tasks import Plan, vqa_scores
@@ -99,6 +100,9 @@ class Answering(Captioning):
         return ServedCaptioner(
             built, settings.decode, settings.model.image_side, storage, AnswerFunctions
         )
+
+    def card(self, facts: Mapping[str, Any]) -> list[str]:
+        return card_answers.parts(facts)
 
     def validation(self, settings: Settings, built: Built, dev: Images) -> AnswerValidation:
         answer = answer_by_choice(built) if built.answers else answer_by_search(settings, built)
