@@ -5,19 +5,15 @@ from pathlib import Path
 
 from captioner import commandline, config, tasks
 
-_EXPORTS = Path("saved_models") / "captioner"
-
-
 def main(arguments: argparse.Namespace) -> int:
     """Trains, or continues, or reports the run that the arguments name."""
     settings = config.settings(
         arguments.recipe, data=arguments.data, overrides=arguments.overrides
     )
     run = arguments.run or Path("runs") / Path(arguments.recipe).stem
-    # An experiment with a folder of its own does not go live by itself.
-    exports = run / "export" if arguments.run else _EXPORTS
-
     task = tasks.of(settings)
+    # An experiment with a folder of its own does not go live by itself.
+    exports = run / "export" if arguments.run else Path("saved_models") / task.exports
 
     from captioner.learning.data import tell
     from captioner.learning.loop import Interrupted

@@ -265,7 +265,7 @@ def test_shipped_recipes_are_valid_and_say_how_to_run_them(name):
     made = settings(name)
     assert made.recipe == name
     text = config.recipes()[name]
-    comment = text.split("\n\n[")[0]
+    comment = text.partition("\n\n")[0]
     assert all(line.startswith("#") for line in comment.splitlines())
     assert "python -m captioner.train" in comment
 

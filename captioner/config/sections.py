@@ -22,8 +22,8 @@ class Data(Section):
     """Where examples come from."""
 
     spec: str = "demo"
-    """The data set: demo, flickr8k:DIR, coco:DIR, karpathy:FILE.json, csv:FILE, jsonl:FILE,
-    folder:DIR or tfds:NAME. `--data` sets it."""
+    """The data set: demo, flickr8k:DIR, coco:DIR, karpathy:FILE.json, vqa:DIR, csv:FILE,
+    jsonl:FILE, folder:DIR or tfds:NAME. `--data` sets it."""
 
     images: Path | None = None
     """The folder that image names are relative to, where the data set's own files don't say."""
@@ -118,6 +118,10 @@ class Model(Section):
     so that most are said, and near captions (`neighbours`) are near to what the prompt says, too.
     A question's words are left alone, and an empty prompt means nothing. Needs a text encoder."""
 
+    answers: int = Field(default=0, ge=0, le=100_000)
+    """Of the recipe vqa: how many of the most frequent answers to choose among, with a classifier
+    in the decoder's place; 0 has the decoder say the answer."""
+
     dropout: float = Field(default=0.5, ge=0, lt=1)
     """Dropout on words and before the output layer."""
 
@@ -193,7 +197,7 @@ class Train(Section):
     """What the decoder and attention compute in; weights stay float32."""
 
     patience: int = Field(default=8, ge=1)
-    """Validations without a better CIDEr before training stops early."""
+    """Validations without a better score (CIDEr, or the task's own) before training stops early."""
 
     validate_every: int = Field(default=1, ge=1)
     """Epochs between validations (and checkpoints)."""
@@ -349,6 +353,16 @@ class Settings(Section):
         if self.model.sentence_head and self.model.text_encoder == "none":
             raise ValueError(
                 "model.sentence_head=true needs a text encoder: model.text_encoder is none"
+            )
+        if self.model.answers and self.task != "vqa":
+            raise ValueError(
+                f"model.answers={self.model.answers} needs a task that is about questions "
+                f"(--recipe vqa), not {self.task}"
+            )
+        if self.model.answers and (self.model.sentence_head or self.model.copying):
+            raise ValueError(
+                f"model.answers={self.model.answers} is a classifier: without "
+                "model.sentence_head and model.copying"
             )
         if self.model.copying and self.model.text_encoder == "none":
             raise ValueError("model.copying=true needs a text encoder: model.text_encoder is none")

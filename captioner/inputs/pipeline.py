@@ -19,9 +19,9 @@ from captioner.errors import CaptionerError
 from captioner.inputs import prompts as drawing
 from captioner.inputs.augment import augment, mentions_side
 from captioner.inputs.features import FeatureCache, decode_files
-from captioner.inputs.prompt_pieces import COPIED
+from captioner.inputs.prompt_batches import ReadPrompts, TokenizedPrompts
 from captioner.inputs.records import Record
-from captioner.inputs.text import PAD, CaptionTokenizer, normalised
+from captioner.inputs.text import CaptionTokenizer, normalised
 from captioner.inputs.wordpiece import BertTokenizer
 
 Batch = dict[str, np.ndarray]
@@ -163,7 +163,8 @@ class Batches:
         captions_per_image: The most captions of one image in a step.
         replicas: Each step is divided among so many.
         prompt_share: Share of captions that are given a drawn prompt.
-        prompt_tokenizer: Prompts to encoder inputs, or None for a model without prompts.
+        prompt_tokenizer: Prompts to encoder inputs, or None for a model without prompts; or
+            prompts that the encoder has read.
         positions: Whether batches say which images they show, `position` int32 [N], and have a
             number for each to draw by, `draw` int32 [N].
         seed: Of the order, the views and the prompts.
@@ -178,7 +179,7 @@ class Batches:
         captions_per_image: int,
         replicas: int = 1,
         prompt_share: float = 0.0,
-        prompt_tokenizer: BertTokenizer | None = None,
+        prompt_tokenizer: BertTokenizer | ReadPrompts | None = None,
         positions: bool = False,
         seed: int = 0,
     ):
@@ -187,15 +188,10 @@ class Batches:
         self._images = images
         self._replicas = replicas
         self._share = prompt_share
-        self._prompt_tokenizer = prompt_tokenizer
         self._seed = seed
-        self._tokenize: Callable | None = None
-        if prompt_tokenizer is not None:
-            self._tokenize = tf.function(
-                prompt_tokenizer.__call__,
-                input_signature=[tf.TensorSpec([None], tf.string)],
-                autograph=False,
-            )
+        if isinstance(prompt_tokenizer, BertTokenizer):
+            prompt_tokenizer = TokenizedPrompts(prompt_tokenizer)
+        self._prompts: TokenizedPrompts | ReadPrompts | None = prompt_tokenizer
         order = np.argsort(data.image, kind="stable")
         _, starts = np.unique(data.image[order], return_index=True)
         self._by_image = np.split(order, starts[1:]) if len(order) else []
@@ -265,16 +261,9 @@ class Batches:
             "image_rows": np.repeat(np.arange(len(sizes), dtype=np.int32), sizes),
             "tokens": self.data.tokens[captions],
         }
-        if self._tokenize is not None:
+        if self._prompts is not None:
             batch["prompt_rows"], given = prompt_rows(prompts)
-            inputs = self._tokenize(tf.constant(given, tf.string))
-            # Most prompts are a few words, and the encoder would read the padding as well.
-            inputs = {name: one.numpy() for name, one in inputs.items()}
-            longest = {name: inputs["input_mask"].sum(1).max(initial=1) for name in inputs}
-            if COPIED[0] in inputs:
-                pieces = (inputs[COPIED[0]] != PAD).sum(1).max(initial=1)
-                longest |= dict.fromkeys(COPIED, pieces)
-            batch |= {name: one[:, : longest[name]] for name, one in inputs.items()}
+            batch |= self._prompts(given)
         return batch
 
     def _draw(self, captions: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -299,10 +288,8 @@ class Batches:
         }
         if self._positions:
             spec |= {name: tf.TensorSpec([None], tf.int32) for name in ("position", "draw")}
-        if self._tokenize is not None:
-            spec["prompt_rows"] = tf.TensorSpec([None], tf.int32)
-            for name in self._tokenize.get_concrete_function().structured_outputs:
-                spec[name] = tf.TensorSpec([None, None], tf.int32)
+        if self._prompts is not None:
+            spec |= {"prompt_rows": tf.TensorSpec([None], tf.int32), **self._prompts.spec}
         return spec
 
 

@@ -3,9 +3,10 @@
 A SPEC is `demo` or `KIND:WHERE`. A reader only says what its files say, to a `records.Gatherer`;
 what becomes of missing images, repeated captions and splits is decided there, for all alike.
 The readers: readers_files.py (csv, jsonl, folder: the user's own files), readers_published.py
-(flickr8k, coco, karpathy) and readers_tfds.py.
+(flickr8k, coco, karpathy), readers_vqa.py (questions) and readers_tfds.py.
 """
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from captioner.errors import CaptionerError
 from captioner.inputs.readers_files import read_csv, read_folder, read_jsonl
 from captioner.inputs.readers_published import read_coco, read_flickr8k, read_karpathy
 from captioner.inputs.readers_tfds import read_tfds
+from captioner.inputs.readers_vqa import read_vqa
 from captioner.inputs.records import DataSet, Gatherer
 
 Reader = Callable[[Path, Path | None, Gatherer], None]
@@ -23,6 +25,7 @@ _READERS: dict[str, tuple[str, Reader]] = {
     "flickr8k": ("DIR", read_flickr8k),
     "coco": ("DIR", read_coco),
     "karpathy": ("FILE.json", read_karpathy),
+    "vqa": ("DIR", read_vqa),
     "csv": ("FILE", read_csv),
     "jsonl": ("FILE", read_jsonl),
     "folder": ("DIR", read_folder),
@@ -36,16 +39,18 @@ def read(
     images: Path | None = None,
     cache: Path = Path("data"),
     progress: Any = None,
+    questions: bool = False,
 ) -> DataSet:
     """Reads the data set that a SPEC names.
 
     Args:
-        spec: demo, flickr8k:DIR, coco:DIR, karpathy:FILE.json, csv:FILE, jsonl:FILE, folder:DIR
-            or tfds:NAME.
+        spec: demo, flickr8k:DIR, coco:DIR, karpathy:FILE.json, vqa:DIR, csv:FILE, jsonl:FILE,
+            folder:DIR or tfds:NAME.
         images: The folder that image names are relative to, where it isn't the usual one (the
             setting data.images). The demo and tfds keep their own images and ignore it.
         cache: The folder for what is written first: the demo's images, the files of tfds.
         progress: Handed to `demo.write`, which documents it; other readers are quick.
+        questions: Whether the demo's pictures come with questions and answers instead of captions.
 
     Returns:
         The usable records and a report of the rest.
@@ -60,7 +65,7 @@ def read(
     if kind == "demo":
         if where:
             raise CaptionerError(f"data {spec!r}: demo takes nothing after it; write demo")
-        return _read_demo(cache, progress)
+        return _read_demo(cache, progress, questions)
     expected = "NAME" if kind == "tfds" else _READERS[kind][0]
     if not where.strip():
         raise CaptionerError(f"data {spec!r}: write {kind}:{expected}")
@@ -84,12 +89,19 @@ def read(
     return gather.finish(spec)
 
 
-def _read_demo(cache: Path, progress: Any) -> DataSet:
-    """demo: the embedded data set, drawn where it isn't there yet, then read as CSV."""
+def _read_demo(cache: Path, progress: Any, questions: bool) -> DataSet:
+    """demo: the embedded data set, drawn where it isn't there yet; captions are read as CSV."""
     from captioner.inputs import demo  # it draws pictures: only whoever reads the demo imports it
 
     folder = cache / "demo"
     demo.write(folder, progress=progress)
     gather = Gatherer()
-    read_csv(folder / "captions.csv", None, gather)
+    if questions:
+        gather.with_prompts = True
+        for name, split, asked in demo.asked():
+            image = gather.image(name, os.path.join(os.path.abspath(folder), name), split=split)
+            for question, answer, known in asked:
+                gather.caption(image, answer, question, known)
+    else:
+        read_csv(folder / "captions.csv", None, gather)
     return gather.finish("demo")

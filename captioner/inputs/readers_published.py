@@ -101,7 +101,7 @@ def read_coco(path: Path, images: Path | None, gather: Gatherer) -> None:
         named = re.match(r"captions_(train|val|test)(\d*)", file.name)
         split, year = named.groups() if named else (None, "")
         name = f"{split}{year}" if split else "images"
-        place = _coco_images(path, images, name)
+        place = coco_images(path, images, name)
         if place:
             years.setdefault(year, []).append((file, split, place))
         else:
@@ -121,14 +121,14 @@ def read_coco(path: Path, images: Path | None, gather: Gatherer) -> None:
         _read_coco_file(file, split, place, gather)
 
 
-def _coco_images(path: Path, images: Path | None, name: str) -> Path | None:
+def coco_images(path: Path, images: Path | None, name: str) -> Path | None:
     """The folder of the images called `name`, or the one in which all lie together."""
     roots = (images,) if images else (path, path / "images")
     return _first(root / name for root in roots) or _first(roots[-1:])
 
 
 def _read_coco_file(file: Path, split: str | None, folder: Path, gather: Gatherer) -> None:
-    content = _load(file, ("images", "annotations"))
+    content = load_json(file, ("images", "annotations"))
     known: dict[Any, Any] = {}
     for entry in content["images"]:
         try:
@@ -163,7 +163,7 @@ def read_karpathy(path: Path, images: Path | None, gather: Gatherer) -> None:
     Source: Karpathy and Li, Deep Visual-Semantic Alignments, CVPR 2015, arXiv:1412.2306.
     """
     # `tokens` repeats `raw` as lists of words, two thirds of the memory: dropped while reading.
-    content = _load(path, ("images",), object_hook=_sentence_as_text)
+    content = load_json(path, ("images",), object_hook=_sentence_as_text)
     entries = []
     for entry in content["images"]:
         try:
@@ -222,7 +222,7 @@ def _karpathy_images(roots: tuple[Path, ...], entries: list[tuple]) -> tuple[Pat
     return None
 
 
-def _load(path: Path, needed: tuple[str, ...], **options: Any) -> dict[str, Any]:
+def load_json(path: Path, needed: tuple[str, ...], **options: Any) -> dict[str, Any]:
     """A JSON object with lists of these names.
 
     Raises:

@@ -18,6 +18,7 @@ from types import MappingProxyType
 
 from captioner.config import near_misses
 from captioner.errors import CaptionerError
+from captioner.inputs.questions import Question
 
 SPLITS = ("train", "dev", "test")
 
@@ -56,6 +57,15 @@ class Record:
 
     prompts: tuple[str, ...] = ()
     """One per caption (maybe empty text) when the data set brings prompts, else ()."""
+
+    questions: tuple[Question, ...] = ()
+    """One per caption where the prompts are a data set's questions, else (). The caption of a
+    question of which no answer was published is empty."""
+
+    @property
+    def answered(self) -> bool:
+        """Whether there is anything to score by."""
+        return any(self.captions)
 
 
 class Problems:
@@ -193,7 +203,8 @@ class _Image:
         self.id = id
         self.path = path
         self.split = split
-        self.captions: dict[tuple[str, str], None] = {}  # (caption, prompt), in order
+        # (caption, prompt, the question's id or ''), in order, to the question.
+        self.captions: dict[tuple[str, str, str], Question | None] = {}
 
 
 class Gatherer:
@@ -252,10 +263,14 @@ class Gatherer:
             )
         return found
 
-    def caption(self, image: _Image, text: str, prompt: str = "") -> None:
-        """Adds a caption as the file has it; empty, repeated and garbled ones are counted."""
+    def caption(
+        self, image: _Image, text: str, prompt: str = "", question: Question | None = None
+    ) -> None:
+        """Adds a caption as the file has it; empty, repeated and garbled ones are counted. Of a
+        question without answers it may be empty."""
         text, prompt = fold(text), fold(prompt)
-        if not text:
+        key = (text, prompt, question.id if question else "")
+        if not text and (question is None or question.answers):
             self.problems.add("empty captions", image.id)
             return
         # Bytes that weren't UTF-8 arrive here as lone surrogates (`surrogateescape`), which JSON
@@ -264,10 +279,10 @@ class Gatherer:
             self.problems.add("captions that are not UTF-8", f"{image.id}: {text}")
         elif prompt and not prompt.isascii() and _NOT_UTF8.search(prompt):
             self.problems.add("prompts that are not UTF-8", f"{image.id}: {prompt}")
-        elif (text, prompt) in image.captions:
+        elif key in image.captions:
             self.problems.add("repeated captions of one image", f"{image.id}: {text}")
         else:
-            image.captions[text, prompt] = None
+            image.captions[key] = question
 
     def finish(self, name: str) -> DataSet:
         """Checks the files, settles splits and ids, and returns the data set.
@@ -296,9 +311,10 @@ class Gatherer:
             Record(
                 id=ids[key],
                 image=Path(image.path),
-                captions=tuple(caption for caption, _ in image.captions),
+                captions=tuple(caption for caption, *_ in image.captions),
                 split=image.split,
-                prompts=tuple(p for _, p in image.captions) if self.with_prompts else (),
+                prompts=tuple(p for _, p, _ in image.captions) if self.with_prompts else (),
+                questions=tuple(q for q in image.captions.values() if q is not None),
             )
             for key, image in usable.items()
         )

@@ -19,6 +19,9 @@ from captioner.errors import CaptionerError
 # What a Hub's BERT reads.
 BERT_INPUTS = ("input_word_ids", "input_mask", "input_type_ids")
 
+# What it gives, for those who have it already.
+READ = ("prompt_sequence", "prompt_pooled")
+
 # BERT's own limit: a longer word is unknown.
 _MAX_CHARACTERS = 100
 

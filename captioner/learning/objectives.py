@@ -13,9 +13,9 @@ import tensorflow as tf
 
 from captioner.inputs.prompt_pieces import COPIED
 from captioner.inputs.text import PAD
-from captioner.inputs.wordpiece import BERT_INPUTS
+from captioner.inputs.wordpiece import BERT_INPUTS, READ
 
-_PROMPT = (*BERT_INPUTS, *COPIED)
+_PROMPT = (*BERT_INPUTS, *READ, *COPIED)
 
 
 class Losses(NamedTuple):
@@ -92,12 +92,31 @@ def forced(decode: Callable, targets, smoothing: float = 0.0):
     return smoothed, plain, tf.repeat(tf.range(tf.shape(targets)[0]), lengths)
 
 
+def _prompt(batch):
+    return {name: batch[name] for name in _PROMPT if name in batch}
+
+
+def answer_loss(model, batch, *, smoothing: float = 0.0, training: bool = True) -> Losses:
+    """The choice of an answer, on a batch whose `tokens` [B, 1] are answers; a term a question."""
+    memory = model.encode(
+        batch["image"],
+        _prompt(batch),
+        image_rows=batch["image_rows"],
+        prompt_rows=batch["prompt_rows"],
+        training=training,
+    )
+    logits, _ = model.decoder(memory, training=training)
+    smoothed, plain = cross_entropy(logits, batch["tokens"][:, 0], smoothing)
+    count = tf.cast(tf.shape(plain)[0], tf.float32)
+    return Losses(tf.reduce_sum(smoothed), count, tf.reduce_sum(plain), count)
+
+
 def caption_loss(model, batch, *, smoothing: float = 0.0, training: bool = True) -> Losses:
     """Teacher forcing on a batch of `inputs.pipeline.Batches`."""
     inputs = {name: one for name, one in batch.items() if name not in _PROMPT}
     inputs["tokens"] = batch["tokens"][:, :-1]
     if _PROMPT[0] in batch:
-        inputs["prompt"] = {name: batch[name] for name in _PROMPT if name in batch}
+        inputs["prompt"] = _prompt(batch)
 
     def decoded(lengths):
         return model(inputs | {"lengths": lengths}, training=training)[0]

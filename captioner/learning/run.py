@@ -46,7 +46,7 @@ def train(settings: Settings, run: Path, exports: Path) -> dict[str, Any]:
     task = tasks.of(settings)
     where = strategy(settings.train.distribution)
     chief = is_chief(where)
-    data = read_data(settings)
+    data = read_data(settings, task.questions)
     tell(data.describe())
     begun = task.begin(settings, run, data)
     with where.scope():
@@ -77,9 +77,10 @@ def train(settings: Settings, run: Path, exports: Path) -> dict[str, Any]:
 
 def finish(run: Path, settings: Settings, data: DataSet, exports: Path) -> dict[str, Any]:
     """Scores the best weights on images that training never saw, and exports them."""
-    split = next((name for name in ("test", "dev", "train") if data.split(name)), "train")
+    answered = {record.split for record in data.records if record.answered}
+    split = next((name for name in ("test", "dev") if name in answered), "train")
     if split != "test":
-        tell(f"no test images: the scores are those of {split}, which flatters them")
+        tell(f"no test images to score: the scores are those of {split}, which flatters them")
     task = tasks.of(settings)
     scores, seen = task.score(settings, run, data, split)
     conditions = scores.pop("settings") | {"trained_on": about.trained_on(data)}

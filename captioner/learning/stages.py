@@ -17,10 +17,12 @@ from captioner.inputs.pipeline import (
     ReadImages,
     text_examples,
 )
+from captioner.inputs.prompt_batches import ReadPrompts
 from captioner.inputs.records import Record
 from captioner.inputs.text import normalised
 from captioner.inputs.texts import Texts
 from captioner.learning import sentences
+from captioner.learning.data import counting
 from captioner.learning.embeddings import embeddings
 from captioner.learning.loop import Stage
 from captioner.learning.rewards import Reward
@@ -31,6 +33,9 @@ from captioner.models.neighbours import Neighbours
 Told = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 _BATCH = 256
+
+# Bytes of what the text encoder gives of prompts; more is read in every step.
+_MOST_READ = 2**30
 
 # 80 MB of embeddings; more would be found no quicker and say little that is new.
 _MOST_NEIGHBOURS = 50_000
@@ -75,6 +80,9 @@ def make_stages(
         )
         stages.append(Stage("text", made, settings.data.text_epochs, validate=False))
     share = settings.text.prompts
+    read = read_prompts(settings, built, train_data)
+    if read is not None:
+        prompts = {"prompt_tokenizer": read}
     made = Batches(train_data, images, prompt_share=share, **prompts, **several, **options)
     stages.append(Stage("epoch", made, settings.train.epochs))
     if settings.train.reward_epochs:
@@ -96,6 +104,19 @@ def make_stages(
             )
         )
     return stages
+
+
+def read_prompts(settings: Settings, built: Built, data: Examples) -> ReadPrompts | None:
+    """The data set's own prompts as a frozen text encoder reads them; None where there are none,
+    too many, or where it is trained. Outside the strategy's scope."""
+    encoder = built.model.text_encoder
+    if data.prompts is None or encoder is None or encoder.trainable:
+        return None
+    different = len(set(data.prompts))
+    if different * settings.text.max_prompt * encoder.width * 2 > _MOST_READ:
+        return None
+    with counting("reading prompts", "prompt") as progress:
+        return ReadPrompts(data.prompts, built.prompt_tokenizer, encoder, progress)
 
 
 class Sentences(NamedTuple):

@@ -31,6 +31,9 @@ class Validation:
         skip: set of int. Positions of those that can't be read.
     """
 
+    curves = ("CIDEr", "BLEU_4", "ROUGE_L")
+    """The scores to draw."""
+
     def __init__(
         self,
         settings: Settings,

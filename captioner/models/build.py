@@ -13,6 +13,7 @@ from captioner.config.freezing import STAGES, frozen_stages
 from captioner.inputs.prompt_pieces import PromptTokenizer
 from captioner.inputs.text import END, SPECIAL, UNK, CaptionTokenizer, load_vocabulary
 from captioner.inputs.wordpiece import BertTokenizer
+from captioner.models.answer_head import AnswerHead
 from captioner.models.captioner import Captioner
 from captioner.models.decoder import Decoder
 from captioner.models.encoders import ImageEncoder, TextEncoder
@@ -24,8 +25,11 @@ class Built:
     """A model with the tokenizers that belong to it."""
 
     model: Captioner
-    tokenizer: CaptionTokenizer
+    tokenizer: CaptionTokenizer | None
+    """None for a classifier, which has `answers`."""
     prompt_tokenizer: BertTokenizer | None
+    answers: tuple[str, ...] = ()
+    """What a classifier chooses among."""
 
 
 def image_encoder(settings: Settings, load: bool = True) -> ImageEncoder:
@@ -40,7 +44,7 @@ def build(settings: Settings, vocabulary: Sequence[str], load: bool = True) -> B
 
     Args:
         settings: The run's.
-        vocabulary: The decoder's pieces.
+        vocabulary: The decoder's pieces; with model.answers, the answers.
         load: bool. Whether to start from pretrained image weights and word embeddings; False
             where a checkpoint is about to be restored.
 
@@ -51,7 +55,8 @@ def build(settings: Settings, vocabulary: Sequence[str], load: bool = True) -> B
         keras.utils.set_random_seed(settings.train.seed)
     keras.config.set_dtype_policy("float32")
     images = image_encoder(settings, load)
-    tokenizer = CaptionTokenizer(vocabulary)
+    chooses = settings.model.answers > 0
+    tokenizer = None if chooses else CaptionTokenizer(vocabulary)
     # The encoders compute in float32 (a Hub model's variables are); the rest as asked.
     policy = "mixed_bfloat16" if settings.train.precision == "bfloat16" else "float32"
     keras.config.set_dtype_policy(policy)
@@ -70,20 +75,22 @@ def build(settings: Settings, vocabulary: Sequence[str], load: bool = True) -> B
                 prompts = PromptTokenizer(tokenizer, *read)
             else:
                 prompts = BertTokenizer(*read)
-            if settings.model.embeddings == "encoder":
+            if settings.model.embeddings == "encoder" and not chooses:
                 table = pretrained.word_embeddings(folder)
-        decoder = Decoder(
-            len(vocabulary),
-            settings.model.units,
-            settings.model.heads,
-            word_width=table[1].shape[1] if table else settings.model.units,
-            dropout=settings.model.dropout,
-            word_dropout=settings.model.word_dropout,
-            unknown=UNK,
-            continuing=_continuing(vocabulary) if settings.model.copying else None,
-            end=END,
-            name="decoder",
-        )
+        size = (len(vocabulary), settings.model.units, settings.model.heads)
+        if chooses:
+            decoder = AnswerHead(*size, dropout=settings.model.dropout, name="decoder")
+        else:
+            decoder = Decoder(
+                *size,
+                word_width=table[1].shape[1] if table else settings.model.units,
+                dropout=settings.model.dropout,
+                word_dropout=settings.model.word_dropout,
+                unknown=UNK,
+                continuing=_continuing(vocabulary) if settings.model.copying else None,
+                end=END,
+                name="decoder",
+            )
         head = None
         if settings.model.sentence_head:
             head = SentenceHead(
@@ -103,7 +110,7 @@ def build(settings: Settings, vocabulary: Sequence[str], load: bool = True) -> B
             )
     finally:
         keras.config.set_dtype_policy("float32")
-    return Built(model, tokenizer, prompts)
+    return Built(model, tokenizer, prompts, tuple(vocabulary) if chooses else ())
 
 
 def _continuing(vocabulary: Sequence[str]) -> list[int]:

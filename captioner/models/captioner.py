@@ -25,7 +25,8 @@ class Captioner(keras.Model):
     Args:
         image_encoder: `ImageEncoder`.
         text_encoder: `TextEncoder`, or None for a captioner without prompts.
-        decoder: `Decoder`.
+        decoder: `Decoder`, or what takes its place (`AnswerHead`), which then says what of `call`,
+            `initial` and `step` there is.
         dropout: float. Dropout on the image encoder's features and on the projected regions.
         sentence_head: `SentenceHead`, or None: what sentence would describe the image, as the
             text encoder embeds it. The decoder hears it beside the regions' mean.

@@ -116,13 +116,9 @@ class Decoder(keras.layers.Layer):
             prompt_mask: bool [Q, P].
             regions_mask: bool [N, R] or None.
         """
-        return {
-            "summary": summary,
-            "image": self._image.project(regions),
-            "image_mask": regions_mask,
-            "prompt": self._prompt.project(prompt),
-            "prompt_mask": prompt_mask,
-        }
+        return projected(
+            self._image, self._prompt, summary, regions, prompt, prompt_mask, regions_mask
+        )
 
     def initial(self, memory: Memory) -> State:
         """The state before the first token: `cells` [B, 4U], h and c of the first LSTM and of the
@@ -290,3 +286,16 @@ class Decoder(keras.layers.Layer):
 def _cells(cells):
     """[..., 4U] -> h and c of the first LSTM, h and c of the second, [..., U] each."""
     return tf.split(cells, 4, axis=-1)
+
+
+def projected(
+    image_attention, prompt_attention, summary, regions, prompt, prompt_mask, regions_mask
+) -> Memory:
+    """The memory of `Decoder.prepare`, by two `CrossModalAttention`s."""
+    return {
+        "summary": summary,
+        "image": image_attention.project(regions),
+        "image_mask": regions_mask,
+        "prompt": prompt_attention.project(prompt),
+        "prompt_mask": prompt_mask,
+    }

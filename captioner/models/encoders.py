@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from captioner.config.freezing import STAGES
 from captioner.inputs.images import normalise
-from captioner.inputs.wordpiece import BERT_INPUTS
+from captioner.inputs.wordpiece import BERT_INPUTS, READ
 
 
 class ImageEncoder(keras.layers.Layer):
@@ -145,7 +145,10 @@ class TextEncoder(keras.layers.Layer):
 
     def call(self, inputs, training=False):
         """{input_word_ids, input_mask, input_type_ids} int32 [B, P] -> float32 [B, P, D], [B, D]:
-        sequence and pooled output. What else there is is ignored."""
+        sequence and pooled output. Where these are among the inputs (`READ`), they are given back;
+        what else there is is ignored."""
+        if READ[0] in inputs:
+            return tuple(tf.cast(inputs[name], tf.float32) for name in READ)
         training = bool(training) and self.trainable
         inputs = {name: inputs[name] for name in BERT_INPUTS}
         try:

@@ -21,11 +21,11 @@ def parts(facts: Mapping[str, Any]) -> list[str]:
     """All parts between the card's title and its versions."""
     return [
         _opening(facts),
-        *_model(facts),
+        *model(facts),
         *card_common.training(facts, _texts(facts)),
         *card_common.scores(facts, _how(facts)),
         *_confidence(facts),
-        *_contract(facts),
+        *contract(facts),
         INTENDED_USE,
         LIMITS,
     ]
@@ -40,7 +40,8 @@ def _opening(facts) -> str:
     )
 
 
-def _model(facts) -> list[str]:
+def model(facts) -> list[str]:
+    """What it is made of."""
     settings = facts["settings"]
     model, decode, train = settings["model"], facts["decode"], settings["train"]
     side = model["image_side"]
@@ -52,9 +53,13 @@ def _model(facts) -> list[str]:
         longest = settings["text"]["max_prompt"]
         rows.append(("text encoder", f"{bert}; reads prompts of up to {longest} WordPieces"))
     words = f", {facts['vocabulary']:,} WordPieces" if "vocabulary" in facts else ""
+    attention = f"{model['units']} units, {model['heads']} heads of attention"
+    if model.get("answers"):
+        chosen = f"the {model['answers']:,} most frequent answers of training at most"
+        rows.append(("classifier", f"over {chosen}; {attention}"))
+    else:
+        rows += [("decoder", f"LSTM of {attention}{words}"), ("search", search(decode))]
     rows += [
-        ("decoder", f"LSTM of {model['units']} units, {model['heads']} heads of attention{words}"),
-        ("search", _search(decode)),
         ("stored in", f"{text(facts['storage'])}; computes in float32"),
         ("ops", "core TensorFlow ops only: no tensorflow-text, no custom op"),
     ]
@@ -85,12 +90,12 @@ def _how(facts) -> list[str]:
     how = facts["scores"].get("settings", {}) if facts.get("scores") else {}
     lines = []
     if "decode" in how:
-        lines.append(f"Captions by {_search(how['decode'])}.")
+        lines.append(f"Captions by {search(how['decode'])}.")
     names = {"tokenizer": "Tokenised by", "scorers": "Scored by"}
     lines += [f"{name} {text(how[key])}." for key, name in names.items() if key in how]
     lines.append("Papers print these figures times 100.")
     if how.get("decode") not in (None, facts["decode"]):
-        lines.append(f"**This version searches otherwise ({_search(facts['decode'])}).**")
+        lines.append(f"**This version searches otherwise ({search(facts['decode'])}).**")
     return lines
 
 
@@ -103,7 +108,8 @@ def _confidence(facts) -> list[str]:
     return ["## Confidence", CONFIDENCE.format(**facts["calibration"], within=known.within)]
 
 
-def _contract(facts) -> list[str]:
+def contract(facts) -> list[str]:
+    """What is served, and what holds of it."""
     parts = card_common.signatures(facts)
     several = facts["signatures"].get("caption_beams")
     if several:
@@ -125,7 +131,8 @@ def _contract(facts) -> list[str]:
     return parts
 
 
-def _search(decode: Mapping[str, Any]) -> str:
+def search(decode: Mapping[str, Any]) -> str:
+    """How captions are found, by `decode` settings."""
     beams = decode["beams"]
     if decode.get("search") == "sample":
         made = f"{beams} captions drawn at random, seed {decode['seed']}"

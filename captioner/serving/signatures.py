@@ -28,58 +28,12 @@ _BEGINNING = r"\s*(…|\.\.\.)$"
 _BLANK = r"[\p{Z}\p{Cc}]+"
 
 
-class ServedCaptioner(tf.Module):
-    """The signatures of the contract over a built captioner.
-
-    Args:
-        built: the model and its tokenizers.
-        decode: beams, tokens, penalties, words; constants of the graph.
-        side: int. Pixels of the square that images are resized to.
-        storage: what matrices are stored in when this is saved, one of `compact.STORAGES`.
-        precision: what the image encoder's convolutions compute in, one of `folded.PRECISIONS`.
-
-    Raises:
-        CaptionerError: words that can't be required, or forbidden.
-    """
-
-    def __init__(
-        self,
-        built: Built,
-        decode: Decode,
-        side: int,
-        storage: str = "float32",
-        precision: str = "float32",
-    ):
-        super().__init__()
-        check(decode, built.tokenizer)
-        # Keras variables don't survive a model server's restore; the tf.Variables they hold do.
-        # The Keras objects, the Hub's own functions and the tf.functions therefore stay out of
-        # sight of tf.Module: what it sees is saved, once more than the signatures need it.
-        look = FoldedResNet50(built.model.image_encoder.net, precision=precision)
-        self._hidden = _Hidden(built, look, decode, side)
-        # The image encoder's own are not served: the folded ones are.
-        own = {id(variable) for variable in built.model.image_encoder.variables}
-        variables = [one.value for one in built.model.variables if id(one) not in own]
-        variables += look.variables
-        if built.model.neighbours is not None:
-            variables += built.model.neighbours.variables
-        self._variables = compacted(variables, storage)
-        self._tables = [built.tokenizer, built.prompt_tokenizer]
-
-    @property
-    def functions(self) -> dict[str, Callable]:
-        """The functions by signature name; traced when they are first called."""
-        return dict(self._hidden.functions)
-
-    def signatures(self) -> dict:
-        """The concrete functions by signature name."""
-        return {name: one.get_concrete_function() for name, one in self.functions.items()}
-
-
-class _Hidden:
-    """The functions themselves; no trackable object, so that Keras parts aren't saved by it."""
+class Functions:
+    """The functions themselves, of a captioner that searches; no trackable object, so that Keras
+    parts aren't saved by it."""
 
     def __init__(self, built: Built, look: FoldedResNet50, decode: Decode, side: int):
+        self.check(built, decode)
         self.built = built
         self.look = look
         self.decode = decode
@@ -89,6 +43,10 @@ class _Hidden:
             name: tf.function(getattr(self, name), input_signature=signature, autograph=False)
             for name, signature in zip(SIGNATURES, inputs, strict=True)
         }
+
+    def check(self, built: Built, decode: Decode) -> None:
+        """Raises `CaptionerError` where the settings can't be met."""
+        check(decode, built.tokenizer)
 
     def serving_default(self, image_bytes):
         """Images [B] to their best captions."""
@@ -130,18 +88,23 @@ class _Hidden:
             "error": errors,
         }
 
-    def _search(self, image_bytes, prompt, attention=False):
-        """What was found, with captions [B, K] and errors [B]."""
+    def _read(self, image_bytes, prompt):
+        """Requests as they are worked on, one for none: image_bytes, prompt or None, features,
+        errors."""
         if prompt is not None:
             same = tf.debugging.assert_equal(
                 tf.size(prompt), tf.size(image_bytes), "there must be a prompt for each image"
             )
             with tf.control_dependencies([same]):
                 prompt = _one_line(filled(prompt))
-        asked = tf.size(image_bytes)
         image_bytes = filled(image_bytes)
         pixels, errors = decode_images(image_bytes, self.side)
-        features = self.look(pixels)
+        return image_bytes, prompt, self.look(pixels), errors
+
+    def _search(self, image_bytes, prompt, attention=False):
+        """What was found, with captions [B, K] and errors [B]."""
+        asked = tf.size(image_bytes)
+        image_bytes, prompt, features, errors = self._read(image_bytes, prompt)
         model, tokenizer = self.built.model, self.built.tokenizer
         # What is drawn depends on the request; no prompt draws what an empty one does.
         text = tf.fill(tf.shape(image_bytes), "") if prompt is None else prompt
@@ -153,7 +116,7 @@ class _Hidden:
             prompt, beginning = _split(prompt)
             room = self.decode.max_tokens - 1  # the end token needs the last place
             prefix = tokenizer.tokens(beginning)[:, :room].to_tensor(PAD)
-            memory = self._encode(features, prompt)
+            memory = self.encode(features, prompt)
             found = search(model, memory, self.decode, prefix, **options)
             captions = _continued(beginning, prefix, found.tokens, tokenizer)
         there = (errors == "")[:, None] & (found.log_probs > NOTHING / 2)
@@ -163,7 +126,7 @@ class _Hidden:
             (found, tf.where(there, captions, ""), errors),
         )
 
-    def _encode(self, features, prompt):
+    def encode(self, features, prompt):
         """The decoder's memory; a model without a text encoder reads beginnings only."""
         if self.built.prompt_tokenizer is None:
             return self.built.model.encode(features)
@@ -171,6 +134,55 @@ class _Hidden:
         return self.built.model.encode(
             features, self.built.prompt_tokenizer(prompt), prompt_rows=rows
         )
+
+
+class ServedCaptioner(tf.Module):
+    """The signatures of the contract over a built captioner.
+
+    Args:
+        built: the model and its tokenizers.
+        decode: beams, tokens, penalties, words; constants of the graph.
+        side: int. Pixels of the square that images are resized to.
+        storage: what matrices are stored in when this is saved, one of `compact.STORAGES`.
+        precision: what the image encoder's convolutions compute in, one of `folded.PRECISIONS`.
+        kind: the class of its functions.
+
+    Raises:
+        CaptionerError: words that can't be required, or forbidden.
+    """
+
+    def __init__(
+        self,
+        built: Built,
+        decode: Decode,
+        side: int,
+        storage: str = "float32",
+        precision: str = "float32",
+        kind: type[Functions] = Functions,
+    ):
+        super().__init__()
+        # Keras variables don't survive a model server's restore; the tf.Variables they hold do.
+        # The Keras objects, the Hub's own functions and the tf.functions therefore stay out of
+        # sight of tf.Module: what it sees is saved, once more than the signatures need it.
+        look = FoldedResNet50(built.model.image_encoder.net, precision=precision)
+        self._hidden = kind(built, look, decode, side)
+        # The image encoder's own are not served: the folded ones are.
+        own = {id(variable) for variable in built.model.image_encoder.variables}
+        variables = [one.value for one in built.model.variables if id(one) not in own]
+        variables += look.variables
+        if built.model.neighbours is not None:
+            variables += built.model.neighbours.variables
+        self._variables = compacted(variables, storage)
+        self._tables = [built.tokenizer, built.prompt_tokenizer]
+
+    @property
+    def functions(self) -> dict[str, Callable]:
+        """The functions by signature name; traced when they are first called."""
+        return dict(self._hidden.functions)
+
+    def signatures(self) -> dict:
+        """The concrete functions by signature name."""
+        return {name: one.get_concrete_function() for name, one in self.functions.items()}
 
 
 def filled(rows):

@@ -38,6 +38,7 @@ from captioner.errors import CaptionerError
 _MODULES = {
     "caption": "captioner.tasks.caption",
     "contrastive": "captioner.tasks.contrastive",
+    "vqa": "captioner.tasks.vqa",
 }
 
 # What runs and exports are for that don't say.
@@ -73,6 +74,8 @@ class Task:
         predict_options: set of str. Options of `captioner.predict` that it heeds beside `--model`,
             `--json` and the images.
         example: str. What `captioner.predict` may be given of it.
+        questions: bool. Whether it is about questions, where data have both (the demo does).
+        exports: str. The folder in saved_models/ of runs that name none.
     """
 
     name: str
@@ -80,6 +83,8 @@ class Task:
     evaluate_options: frozenset[str] = frozenset()
     predict_options: frozenset[str] = frozenset()
     example: str = "IMAGE"
+    questions: bool = False
+    exports: str = "captioner"
 
     # A run.
 

@@ -13,11 +13,11 @@ from captioner.captioning import Captioner
 from captioner.config import Settings
 from captioner.decoding.captions import check
 from captioner.errors import CaptionerError
-from captioner.inputs.pipeline import CachedImages, examples
+from captioner.inputs.pipeline import CachedImages, Examples, examples
 from captioner.inputs.records import DataSet, Record
 from captioner.inputs.text import learn_vocabulary, load_vocabulary, save_vocabulary
 from captioner.inputs.texts import Texts, read_texts
-from captioner.learning.data import counting, prepare_images, tell
+from captioner.learning.data import Images, counting, prepare_images, tell
 from captioner.learning.stages import learn_sentences, make_stages
 from captioner.learning.validation import Validation
 from captioner.models import neighbours
@@ -66,11 +66,10 @@ class Captioning(Task):
     def plan(
         self, settings: Settings, built: Built, begun: Begun, data: DataSet, replicas: int
     ) -> Plan:
-        check(settings.decode, built.tokenizer)
+        if built.tokenizer is not None:
+            check(settings.decode, built.tokenizer)
         train, dev = prepare_images(settings, built.model.image_encoder, data)
-        made = examples(
-            train.records, built.tokenizer, settings.decode.max_tokens, train.unreadable
-        )
+        made = self.examples(settings, built, train)
         if not len(made):
             raise CaptionerError(f"{settings.data.spec} has no readable training image")
         images, told = train.source, None
@@ -87,9 +86,18 @@ class Captioning(Task):
         )
         if not dev.readable:
             return Plan(stages)
-        validation = Validation(settings, built, dev.records, dev.source, dev.unreadable)
-        curves = ("CIDEr", "BLEU_4", "ROUGE_L")
-        return Plan(stages, validation.scores, validation.samples, curves)
+        validation = self.validation(settings, built, dev)
+        return Plan(stages, validation.scores, validation.samples, validation.curves)
+
+    def examples(self, settings: Settings, built: Built, train: Images) -> Examples:
+        """What there is to train on about the training images."""
+        return examples(
+            train.records, built.tokenizer, settings.decode.max_tokens, train.unreadable
+        )
+
+    def validation(self, settings: Settings, built: Built, dev: Images) -> Any:
+        """What scores the dev images: `scores` and `samples` as `Plan` has them, and `curves`."""
+        return Validation(settings, built, dev.records, dev.source, dev.unreadable)
 
     def files(self, built: Built, begun: Begun) -> Mapping[str, Callable[[Path], None]]:
         made = {_VOCABULARY: lambda path: save_vocabulary(begun.vocabulary, path)}
@@ -150,9 +158,7 @@ class Captioning(Task):
         if overrides:
             settings = config.changed(settings, overrides, sections=("decode",))
         decode = settings.decode
-        served = signatures.ServedCaptioner(
-            load_trained(folder), decode, settings.model.image_side
-        )
+        served = self.serve(settings, load_trained(folder), "float32")
         calibration = confidence.read(folder / confidence.FILE)
         weights = confidence.fingerprint(folder) if calibration else None
         dumped = decode.model_dump(mode="json")  # as an export's come out of its file

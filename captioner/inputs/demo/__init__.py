@@ -5,7 +5,7 @@
     picture = demo.draw(demo.scene(seed=7))   # one of them, as a PIL image
 
 The road: `things*` and `backgrounds*` hold the drawings, `layouts` composes scenes of them,
-`splits` deals those out, `captions` speaks of them and `render` draws them.
+`splits` deals those out, `captions` speaks of them, `questions` asks, and `render` draws them.
 Nothing here imports TensorFlow. The same settings give the same bytes, whatever the number of
 processes (given the same Pillow and NumPy).
 """
@@ -24,11 +24,15 @@ from pathlib import Path
 from captioner.errors import CaptionerError
 from captioner.inputs.demo import render
 from captioner.inputs.demo.captions import captions
+from captioner.inputs.demo.questions import Made, questions
 from captioner.inputs.demo.render import draw
 from captioner.inputs.demo.scenes import KINDS, Scene
 from captioner.inputs.demo.splits import SPLITS, held_out, scene
 
-__all__ = ["KINDS", "Scene", "captions", "draw", "held_out", "scene", "split_sizes", "write"]
+__all__ = [
+    "KINDS", "Scene", "asked", "captions", "draw", "held_out", "questions", "scene", "split_sizes",
+    "write",
+]  # fmt: skip
 
 VERSION = 1  # raise it whenever the same settings give other pictures or captions
 FEW = 48  # so many pictures are drawn faster here than a second process starts
@@ -94,6 +98,15 @@ def write(
         raise CaptionerError(f"cannot write demo data to {folder}: {error}") from error
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+
+
+def asked(images: int = 2400, seed: int = 0) -> Iterator[tuple[str, str, list[Made]]]:
+    """Each picture of the set that `write` writes, in its order: name, split and the questions
+    about it, as `questions` has them. Nothing of that is kept on disk: it takes seconds."""
+    for split, count in split_sizes(images).items():
+        scenes = [scene(seed, index, split) for index in range(count)]
+        for index, made in enumerate(questions(scenes)):
+            yield render.image_name(split, index), split, made
 
 
 def _settings(folder: Path) -> dict | None:

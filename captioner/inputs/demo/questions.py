@@ -1,0 +1,152 @@
+"""Asks about what a scene shows: what, how many, which colour, where, yes or no.
+
+A question alone does not give its answer away. Of the yes-or-no questions of a picture one is
+answered yes and one no, and what is asked about in vain comes up as often as it would be there;
+colours are as likely as the painter drew them, evenly; of things that are alone and in pairs, of
+which there are many, few are counted.
+
+A question has ten answers, as of ten people. They differ where several are right: "on the grass"
+as well as "in a meadow".
+"""
+
+from collections.abc import Iterator, Sequence
+from random import Random
+
+from captioner.inputs.demo.backgrounds import BACKDROPS
+from captioner.inputs.demo.scenes import Group, Scene
+from captioner.inputs.demo.things import THINGS
+from captioner.inputs.questions import NUMBER, OTHER, PEOPLE, YES_NO, Question
+
+# The share of things that are counted, by how many there are; of more, all.
+_COUNTED = {1: 0.09, 2: 0.5}
+
+# How one asks for a first group by its second, and where the first one is.
+_RELATIONS = {
+    "on": "on the {}",
+    "under": "under the {}",
+    "in front of": "in front of the {}",
+    "above": "above the {}",
+    "left of": "to the left of the {}",
+    "right of": "to the right of the {}",
+    "between": "between the two {}",
+}
+_PLACES = ("on", "under", "in front of")
+_OPPOSITES = {"left of": "right of", "right of": "left of"}
+_SIDES = ("left", "right")
+
+Made = tuple[str, str, Question]
+
+
+def questions(scenes: Sequence[Scene]) -> list[list[Made]]:
+    """Of each scene of a split a few (question, answer to train on, what else is known of it)."""
+    return [_asked(scene, scenes) for scene in scenes]
+
+
+def _asked(scene: Scene, scenes: Sequence[Scene]) -> list[Made]:
+    random = Random(f"{scene.seed} questions")
+    drawn = [*_yes_or_no(random, scene, scenes), *_colour(random, scene), *_count(random, scene),
+             *_where(random, scene), *_side(random, scene), *_what(random, scene)]  # fmt: skip
+    random.shuffle(drawn)
+    made: dict[str, Made] = {}
+    for kind, text, answers in drawn:
+        if answers[0] in ("yes", "no"):
+            sort = YES_NO
+        else:
+            sort = NUMBER if answers[0].isdecimal() else OTHER
+        known = Question(f"{scene.seed}#{len(made)}", kind, sort, tuple(answers))
+        made.setdefault(text, (text, answers[0], known))
+    return list(made.values())
+
+
+Drawn = Iterator[tuple[str, str, list[str]]]
+
+
+def _yes_or_no(random: Random, scene: Scene, scenes: Sequence[Scene]) -> Drawn:
+    """One question that is answered yes and one that is answered no, each of any sort."""
+    for answer in ("yes", "no"):
+        group = random.choice(scene.groups)
+        sorts = ["there", "there"]
+        sorts += ["colour"] * (group.colour is not None)
+        sorts += ["side"] * (group.position in _SIDES)
+        sort = random.choice(sorts)
+        if sort == "colour":
+            colour = group.colour
+            if answer == "no":
+                others = [one for one in THINGS[group.kind].colours if one != colour]
+                colour = random.choice(others)
+            text = f"{_be(group)} the {_name(group)} {colour}?"
+        elif sort == "side":
+            side = group.position
+            if answer == "no":
+                side = _SIDES[1 - _SIDES.index(side)]
+            text = f"{_be(group)} the {_name(group)} on the {side}?"
+        else:
+            here = {one.kind for one in scene.groups}
+            kind = group.kind
+            while answer == "no" and kind in here:
+                kind = random.choice(random.choice(scenes).groups).kind
+            name = THINGS[kind].name
+            text = f"is there {'an' if name[0] in 'aeiou' else 'a'} {name}?"
+        yield "is", text, [answer] * PEOPLE
+
+
+def _colour(random: Random, scene: Scene) -> Drawn:
+    coloured = [group for group in scene.groups if group.colour]
+    if coloured:
+        group = random.choice(coloured)
+        text = f"what colour {_be(group)} the {_name(group)}?"
+        yield "what colour", text, [group.colour] * PEOPLE
+
+
+def _count(random: Random, scene: Scene) -> Drawn:
+    for group in scene.groups:
+        if random.random() < _COUNTED.get(group.count, 1.0):
+            text = f"how many {THINGS[group.kind].plural} are there?"
+            yield "how many", text, [str(group.count)] * PEOPLE
+
+
+def _where(random: Random, scene: Scene) -> Drawn:
+    """Of the first of two things by the second, if that is a place; else by the backdrop."""
+    group = random.choice(scene.groups)
+    text = f"where {_be(group)} the {_name(group)}?"
+    first = group is scene.groups[0]
+    if first and scene.relation in _PLACES:
+        place = _RELATIONS[scene.relation].format(_name(scene.groups[1]))
+        yield "where", text, [place] * PEOPLE
+    elif not (first and scene.relation in ("above", "between")):
+        phrases = BACKDROPS[scene.backdrop].phrases[group.zone]
+        answers = [phrases[k % len(phrases)] for k in range(PEOPLE)]
+        yield "where", text, answers
+
+
+def _side(random: Random, scene: Scene) -> Drawn:
+    sided = [group for group in scene.groups if group.position in _SIDES]
+    if sided:
+        group = random.choice(sided)
+        text = f"on which side {_be(group)} the {_name(group)}?"
+        yield "which side", text, [group.position] * PEOPLE
+
+
+def _what(random: Random, scene: Scene) -> Drawn:
+    if scene.relation is None:
+        group = scene.groups[0]
+        text = "what is in the picture?" if group.count == 1 else "what are these?"
+    else:
+        first, second = scene.groups
+        group, how, other = first, scene.relation, second
+        if how in _OPPOSITES and random.random() < 0.5:
+            group, how, other = second, _OPPOSITES[how], first
+        text = f"what {_be(group)} {_RELATIONS[how].format(_name(other))}?"
+    names = [_name(group)] * PEOPLE
+    if group.count > 1:  # of one of them is right, too
+        names[-3:] = [THINGS[group.kind].name] * 3
+    yield "what", text, names
+
+
+def _name(group: Group) -> str:
+    thing = THINGS[group.kind]
+    return thing.name if group.count == 1 else thing.plural
+
+
+def _be(group: Group) -> str:
+    return "is" if group.count == 1 else "are"
