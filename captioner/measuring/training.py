@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from captioner.config import Settings
 from captioner.inputs.features import open_features
-from captioner.inputs.pipeline import Batches, CachedImages, Examples, ReadImages
+from captioner.inputs.pipeline import CachedImages, Examples, ReadImages
 from captioner.inputs.records import Record
 from captioner.learning.loop import Interrupted, Stage, Trainer
 from captioner.learning.rewards import Reward

@@ -15,7 +15,7 @@ from captioner.evaluation import write_json
 from captioner.inputs.named import printable
 from captioner.inputs.records import DataSet, Problems, Record, check_unreadable
 from captioner.learning import linear_towers, pairs
-from captioner.learning.data import Images, counting, prepare_images, read_data, tell
+from captioner.learning.data import counting, prepare_images, read_data, tell
 from captioner.metrics import retrieval
 from captioner.models.towers import Built, build
 from captioner.serving import card_towers
