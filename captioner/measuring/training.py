@@ -76,11 +76,12 @@ def caching(bench: Bench) -> Iterator[Comparison]:
 
 
 def training(bench: Bench) -> Iterator[Comparison]:
-    """Steps of the training loop on cached features, reading these alone, and steps on the score."""
+    """Steps of the training loop on cached features, reading these alone, and on the score."""
     settings = made_up.settings_in(bench.folder, bench.side)
     built = _built(bench, settings)
     cache = made_up.random_cache(bench.folder, bench.side, built)
-    for what, shortest in (("as long as Flickr8k's", 5), (f"all of {made_up.TOKENS} tokens", made_up.TOKENS)):
+    longest = made_up.TOKENS
+    for what, shortest in (("as long as Flickr8k's", 5), (f"all of {longest} tokens", longest)):
         yield Training(
             f"training, captions {what}",
             f"training on cached features, captions {what}",
@@ -91,7 +92,8 @@ def training(bench: Bench) -> Iterator[Comparison]:
             shortest,
             reading=True,
         )
-    yield Rewarded(bench, settings, built, CachedImages(cache))
+    # Of its own: those above have taught theirs to end captions.
+    yield Rewarded(bench, settings, _built(bench, settings), CachedImages(cache))
 
 
 def end_to_end(bench: Bench) -> Iterator[Comparison]:
@@ -188,19 +190,20 @@ class Training(Comparison):
 
 class Rewarded(Comparison):
     """Steps on what captions score and steps of teacher forcing: stages that take turns in one
-    training, on the same images and as many captions. All have `made_up.TOKENS` tokens: a model that has
-    learned nothing ends none that it draws.
+    training, on the same images and as many captions. All have `made_up.TOKENS` tokens: a model
+    that has learned nothing ends none that it draws, and the rate is too small to teach it.
 
     Args:
         bench: where to measure.
-        settings: of the training.
-        built: the model to train.
+        settings: of the training, but for its rate.
+        built: the model to train, with random weights.
         images: what the steps take images from.
     """
 
     def __init__(self, bench: Bench, settings: Settings, built: Built, images: CachedImages):
-        self._bench, self._settings, self._built = bench, settings, built
-        self._images = images
+        train = settings.train.model_copy(update={"learning_rate": 1e-12})
+        self._settings = settings.model_copy(update={"train": train})
+        self._bench, self._built, self._images = bench, built, images
         super().__init__(
             "training on the score",
             f"a training step of {made_up.CAPTIONS} captions on cached features",
