@@ -12,6 +12,7 @@ from test_graph import ALLOWED
 
 import captioner
 from captioner import config, evaluate, predict
+from captioner.captioning import checked
 from captioner.config import Contrastive
 from captioner.errors import CaptionerError
 from captioner.inputs.pipeline import CachedImages
@@ -321,6 +322,8 @@ def test_predict_compares_with_a_text(tiny_towers, tmp_path, capsys):
 
 
 def test_options_of_captioners_are_refused(tiny_towers):
+    with pytest.raises(CaptionerError, match="writes no captions: it is a model of another task"):
+        checked(captioner.load(tiny_towers / "export"))
     with pytest.raises(CaptionerError, match="writes no captions: it takes no beams"):
         captioner.load(tiny_towers, beams=3)
 
