@@ -39,8 +39,8 @@ def write(folder: Path, signatures: Mapping[str, Any], known: dict[str, Any]) ->
     Args:
         folder: of the version; `assets.extra` is there.
         signatures: the concrete functions by name.
-        known: what the exporter knows: "captioner", "tensorflow", "storage", "decode",
-            "settings", and of a run what `captioner.about.of_run` gives.
+        known: what the exporter knows: "captioner", "tensorflow", "storage", "precision",
+            "decode", "settings", and of a run what `captioner.about.of_run` gives.
 
     Raises:
         OSError: the disk is full, or can't be written.
@@ -101,10 +101,18 @@ def _model(facts) -> list[str]:
     rows += [
         ("decoder", f"LSTM of {model['units']} units, {model['heads']} heads of attention{words}"),
         ("search", _search(decode)),
-        ("stored in", f"{_text(facts['storage'])}; computes in float32"),
+        ("stored in", f"{_text(facts['storage'])}; computes in float32{_encoding(facts)}"),
         ("ops", "core TensorFlow ops only: no tensorflow-text, no custom op"),
     ]
     return ["## The model", _table(("", ""), rows)]
+
+
+def _encoding(facts) -> str:
+    """What is said of an image encoder that computes in another precision than the rest."""
+    precision = facts["precision"]
+    if precision == "float32":
+        return ""
+    return f", the image encoder is stored and computes in {_text(precision)}"
 
 
 def _training(facts) -> list[str]:
@@ -170,8 +178,10 @@ def _scores(facts) -> list[str]:
     lines.append("Papers print these figures times 100.")
     if how.get("decode") not in (None, facts["decode"]):
         lines.append(f"**This version searches otherwise ({_search(facts['decode'])}).**")
-    if facts["storage"] != "float32":
-        lines.append(f"Measured before the weights were rounded to {_text(facts['storage'])}.")
+    rounded = {_text(facts[kind]) for kind in ("storage", "precision")} - {"float32"}
+    if rounded:
+        what = " and ".join(sorted(rounded))
+        lines.append(f"Measured before the weights were rounded to {what}.")
     return [*parts, " ".join(lines)]
 
 

@@ -39,6 +39,7 @@ def export(
     about: dict[str, Any],
     *,
     storage: str = "float32",
+    precision: str = "float32",
 ) -> Path:
     """Writes the next numbered version under `folder` and returns its path.
 
@@ -55,6 +56,8 @@ def export(
         about: what the card and `assets.extra/captioner.json` say beside settings and versions;
             `captioner.about.of_run` makes it.
         storage: what matrices are stored in: float32, or float16 for half the size.
+        precision: what the image encoder computes in, and its weights are stored in: float32, or
+            bfloat16 for processors that have it.
 
     Raises:
         OSError: the disk is full, or can't be written; nothing is left behind.
@@ -63,7 +66,9 @@ def export(
     remove_abandoned(folder, _WRITING)
     temporary = folder / f"{_WRITING}{uuid.uuid4().hex}"
     try:
-        served = ServedCaptioner(built, settings.decode, settings.model.image_side, storage)
+        served = ServedCaptioner(
+            built, settings.decode, settings.model.image_side, storage, precision
+        )
         # On the CPU, so that no kernel of this machine's accelerator gets into the graph.
         with tf.device("/CPU:0"):
             signatures = served.signatures()
@@ -76,6 +81,7 @@ def export(
             "captioner": __version__,
             "tensorflow": tf.__version__,
             "storage": storage,
+            "precision": precision,
             "decode": settings.decode.model_dump(mode="json"),
             "settings": settings.model_dump(mode="json"),
             "limits": {
