@@ -1,12 +1,20 @@
 """ResNet50 with its batch norms folded gives what the whole one gives."""
 
+import json
+
 import numpy as np
 import pytest
 import tensorflow as tf
+from clients import jpeg, loaded
+from tensorflow.core.protobuf import saved_model_pb2
+from test_graph import ALLOWED
 
+from captioner import config
 from captioner.config.freezing import STAGES
 from captioner.models.encoders import ImageEncoder
-from captioner.models.folded import FoldedResNet50
+from captioner.models.folded import PRECISIONS, FoldedResNet50
+from captioner.serving.exporting import export
+from captioner.serving.trained import load_trained
 
 
 def encoder(begun: int = len(STAGES)) -> ImageEncoder:
@@ -38,11 +46,35 @@ def test_every_number_of_stages_gives_what_the_encoder_gives(stages, pixels):
     np.testing.assert_allclose(found, expected, atol=2e-5 * np.abs(expected).max())
 
 
-def test_bfloat16_is_near_and_half_the_size(pixels):
+def test_bfloat16_is_near_and_about_half_the_size(pixels):
     net = encoder().net
     whole, half = FoldedResNet50(net), FoldedResNet50(net, precision="bfloat16")
     expected, found = whole(pixels).numpy(), half(pixels).numpy()
     assert found.dtype == np.float32
     assert 0 < np.abs(found - expected).mean() < 0.05 * np.abs(expected).mean()
     sizes = [sum(one.numpy().nbytes for one in some.variables) for some in (whole, half)]
-    assert sizes[0] == 2 * sizes[1]
+    assert 1.9 < sizes[0] / sizes[1] < 2
+    # The first stages are the same, to the bit.
+    first = [FoldedResNet50(net, 2, precision)(pixels) for precision in PRECISIONS]
+    np.testing.assert_array_equal(*first)
+
+
+def test_an_export_in_bfloat16(tiny_run, tmp_path):
+    """It is a captioner like any other, says what it is, and has no op that others lack."""
+    settings = config.load(tiny_run / "config.json")
+    version = export(load_trained(tiny_run), settings, tmp_path, {}, precision="bfloat16")
+    images = [jpeg(seed) for seed in range(4)]
+    inputs = {"image_bytes": [*images, b"no image"], "prompt": [b"a red car"] * 4 + [b""]}
+    found, expected = (
+        loaded(one).call("caption_beams", inputs) for one in (version, tiny_run)
+    )
+    assert all(found["captions"][:4, 0]) and found["error"][4] == expected["error"][4] != b""
+    difference = np.abs(found["log_probs"] - expected["log_probs"])[:4, 0]
+    assert 0 < difference.max() < 0.5
+    saved = saved_model_pb2.SavedModel.FromString((version / "saved_model.pb").read_bytes())
+    library = saved.meta_graphs[0].graph_def.library.function
+    calls = {one.signature.name for one in library}
+    assert {node.op for one in library for node in one.node_def} - calls <= ALLOWED
+    extra = version / "assets.extra"
+    assert json.loads((extra / "captioner.json").read_text())["precision"] == "bfloat16"
+    assert "computes in bfloat16" in next(version.rglob("*.md")).read_text(encoding="utf-8")

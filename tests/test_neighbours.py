@@ -49,6 +49,23 @@ def test_more_neighbours_than_captions_are_all_of_them():
     assert near["tokens"].shape == (1, 4, T)
 
 
+def test_a_large_bank_finds_what_a_whole_product_finds():
+    """Embeddings that differ in some directions more than in others, as those of sentences do."""
+    rng = np.random.default_rng(0)
+    scale = np.exp(-np.arange(300) / 60)
+    turn, _ = np.linalg.qr(rng.normal(size=(300, 300)))
+    vectors = ((rng.normal(size=(2005, 300)) * scale) @ turn).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    asked = vectors[5::400] + ((rng.normal(size=(5, 300)) * scale) @ turn) * 0.1
+    tokens = np.arange(2005, dtype=np.int32)[:, None]
+    large = Neighbours(vectors, tokens, 2005, nearest=10)
+    assert large._turn is not None
+    found = large(tf.constant(asked, tf.float32))["tokens"].numpy()[..., 0]
+    expected = np.argsort(-(asked @ vectors.T), axis=1)[:, :10]
+    assert [set(row) for row in found] == [set(row) for row in expected]
+    np.testing.assert_array_equal(found[:, 0], expected[:, 0])
+
+
 def test_a_bank_is_read_as_it_was_written(bank, tmp_path):
     path = tmp_path / "neighbours.npz"
     bank.save(path)

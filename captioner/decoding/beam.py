@@ -111,7 +111,7 @@ class _Search:
     def captions(self, state, start, prefix) -> Found:
         """The search from its first step to its last."""
         tokens = self.rules.max_tokens
-        self.prefix = widened(prefix, self.batch, tokens)
+        self.prefix = None if prefix is None else widened(prefix, self.batch, tokens)
         blank = tf.zeros([self.batch, self.live, tokens], tf.int32)
         no_trace = self.trace.blank(state)
         # All beams begin alike, so only the first of a group may be continued at first.
@@ -155,8 +155,10 @@ class _Search:
     def _body(self, t, tokens, last, live, state, spoken, history, done):
         log_probs, state = self.step(last, state)
         log_probs = tf.cast(log_probs, tf.float32)
-        vocabulary = tf.shape(log_probs)[-1]
-        bars = self.rules.bars(t, tokens, self.prefix, spoken["rules"], vocabulary)
+        vocabulary = log_probs.shape[-1] or tf.shape(log_probs)[-1]
+        bars = self.rules.bars(
+            t, tokens, self.prefix, spoken["rules"], vocabulary, stutter=False
+        )
         totals = live[:, :, None] + log_probs + bars  # [B, N, V]
         lane = self._lane(spoken)
         now = self.trace.of(state)
@@ -166,7 +168,7 @@ class _Search:
         dones, chosen = [], []
         said = tf.zeros([self.batch, vocabulary])  # how often earlier groups go on with a token
         for group in range(self.groups):
-            found = self._candidates(group, totals, lane, said)
+            found = self._candidates(group, totals, lane, said, t, spoken["rules"])
             parent, token, total = found["parent"], found["token"], found["total"]  # [B, C]
             sequence = keep(tokens, parent) + token[:, :, None] * here  # [B, C, T]
             trace = keep(history, parent) + self.trace.at(t, keep(now, parent))
@@ -235,15 +237,17 @@ class _Search:
         states = zip(self.required, spoken["required"], strict=True)
         return tf.add_n([tf.cast(tf.gather(one.met, state), tf.int32) for one, state in states])
 
-    def _candidates(self, group, totals, lane, said):
+    def _candidates(self, group, totals, lane, said, t, spoken):
         """A group's C best continuations, those of each lane by themselves and by falling rank.
 
         Of (L + 1) k for a lane at most L k end, so k live ones are always left.
         """
         size = self.lanes * self.each
         totals = self._own(totals, group)
-        vocabulary = tf.shape(totals)[-1]
+        vocabulary = totals.shape[-1] or tf.shape(totals)[-1]
         places, first = size * vocabulary, group * size
+        # With them, as many that don't stutter are left as are wanted.
+        spare = size * self.rules.most_stutters
         found = []
         for one in range(self.lanes):
             mine = totals
@@ -253,8 +257,14 @@ class _Search:
             ranks = mine
             if group and self.diversity:
                 ranks -= self.diversity * tf.tile(said, [1, size])
-            rank, index = tf.math.top_k(ranks, tf.minimum(self.best, places))
+            rank, index = tf.math.top_k(ranks, tf.minimum(self.best + spare, places))
             total = rank if ranks is mine else keep(mine, index)
+            if spare:
+                parent, token = index // vocabulary + first, index % vocabulary
+                again = self.rules.stutters(t, self.prefix, spoken, parent, token)
+                barred = tf.where(again, NEVER, 0.0)
+                rank, order = tf.math.top_k(rank + barred, tf.minimum(self.best, places))
+                total, index = keep(total + barred, order), keep(index, order)
             # [START] is never chosen, so a vocabulary of one or two tokens still fills the places.
             short = [[0, 0], [0, self.best - tf.shape(rank)[1]]]
             index = tf.pad(index, short)

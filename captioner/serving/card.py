@@ -30,8 +30,8 @@ def write(folder: Path, signatures: Mapping[str, Any], known: dict[str, Any]) ->
     Args:
         folder: of the version; `assets.extra` is there.
         signatures: the concrete functions by name.
-        known: what the exporter knows: "captioner", "tensorflow", "storage", "decode",
-            "settings", and of a run what `captioner.about.of_run` gives.
+        known: what the exporter knows: "captioner", "tensorflow", "storage", "precision",
+            "decode", "settings", and of a run what `captioner.about.of_run` gives.
 
     Raises:
         OSError: the disk is full, or can't be written.

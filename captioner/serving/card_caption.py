@@ -60,7 +60,7 @@ def model(facts) -> list[str]:
     else:
         rows += [("decoder", f"LSTM of {attention}{words}"), ("search", search(decode))]
     rows += [
-        ("stored in", f"{text(facts['storage'])}; computes in float32"),
+        ("stored in", card_common.numbers(facts)),
         ("ops", "core TensorFlow ops only: no tensorflow-text, no custom op"),
     ]
     return ["## The model", table(("", ""), rows)]

@@ -54,9 +54,20 @@ def scores(facts, said: Sequence[str] = ()) -> list[str]:
     parts = ["## Scores", table(("measure", "score"), rows)]
     lines = [f"On {', '.join(given)}."] if given else []
     lines += said
-    if facts["storage"] != "float32":
-        lines.append(f"Measured before the weights were rounded to {text(facts['storage'])}.")
+    rounded = {text(facts[kind]) for kind in ("storage", "precision")} - {"float32"}
+    if rounded:
+        what = " and ".join(sorted(rounded))
+        lines.append(f"Measured before the weights were rounded to {what}.")
     return [*parts, " ".join(lines)]
+
+
+def numbers(facts) -> str:
+    """What it is stored in, and computes in."""
+    said = f"{text(facts['storage'])}; computes in float32"
+    precision = facts["precision"]
+    if precision == "float32":
+        return said
+    return f"{said}, the image encoder is stored and computes in {text(precision)}"
 
 
 def signatures(facts) -> list[str]:

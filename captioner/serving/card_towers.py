@@ -68,7 +68,7 @@ def _model(facts) -> list[str]:
         ("image encoder", f"ResNet50 at {side} × {side} pixels, {tuned}"),
         ("text encoder", bert),
         ("objective", _objective(own)),
-        ("stored in", f"{text(facts['storage'])}; computes in float32"),
+        ("stored in", card_common.numbers(facts)),
         ("ops", "core TensorFlow ops only: no tensorflow-text, no custom op"),
     ]
     if width:

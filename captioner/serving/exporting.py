@@ -37,6 +37,7 @@ def export(
     about: dict[str, Any],
     *,
     storage: str = "float32",
+    precision: str = "float32",
 ) -> Path:
     """Writes the next numbered version under `folder` and returns its path.
 
@@ -53,6 +54,8 @@ def export(
         about: what the card and `assets.extra/captioner.json` say beside settings and versions;
             `captioner.about.of_run` makes it.
         storage: what matrices are stored in: float32, or float16 for half the size.
+        precision: what the image encoder computes in, and its weights are stored in: float32, or
+            bfloat16 for processors that have it.
 
     Raises:
         OSError: the disk is full, or can't be written; nothing is left behind.
@@ -61,7 +64,7 @@ def export(
     remove_abandoned(folder, _WRITING)
     temporary = folder / f"{_WRITING}{uuid.uuid4().hex}"
     try:
-        served = tasks.of(settings).serve(settings, built, storage)
+        served = tasks.of(settings).serve(settings, built, storage, precision)
         # On the CPU, so that no kernel of this machine's accelerator gets into the graph.
         with tf.device("/CPU:0"):
             signatures = served.signatures()
@@ -74,6 +77,7 @@ def export(
             "captioner": __version__,
             "tensorflow": tf.__version__,
             "storage": storage,
+            "precision": precision,
             "decode": settings.decode.model_dump(mode="json"),
             "settings": settings.model_dump(mode="json"),
             "limits": {

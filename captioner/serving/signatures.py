@@ -18,6 +18,7 @@ from captioner.models.build import Built
 from captioner.models.folded import FoldedResNet50
 from captioner.serving.compact import compacted
 from captioner.serving.contract import NOTHING, SIGNATURES
+from captioner.serving.folding import folded
 
 _IMAGES = tf.TensorSpec([None], tf.string, name="image_bytes")
 _PROMPTS = tf.TensorSpec([None], tf.string, name="prompt")
@@ -161,15 +162,10 @@ class ServedCaptioner(tf.Module):
         kind: type[Functions] = Functions,
     ):
         super().__init__()
-        # Keras variables don't survive a model server's restore; the tf.Variables they hold do.
-        # The Keras objects, the Hub's own functions and the tf.functions therefore stay out of
-        # sight of tf.Module: what it sees is saved, once more than the signatures need it.
-        look = FoldedResNet50(built.model.image_encoder.net, precision=precision)
+        # The Keras objects, the Hub's own functions and the tf.functions stay out of sight of
+        # tf.Module: what it sees is saved, once more than the signatures need it.
+        look, variables = folded(built.model, precision)
         self._hidden = kind(built, look, decode, side)
-        # The image encoder's own are not served: the folded ones are.
-        own = {id(variable) for variable in built.model.image_encoder.variables}
-        variables = [one.value for one in built.model.variables if id(one) not in own]
-        variables += look.variables
         if built.model.neighbours is not None:
             variables += built.model.neighbours.variables
         self._variables = compacted(variables, storage)

@@ -8,9 +8,11 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from captioner.inputs.images import decode_images
+from captioner.models.folded import FoldedResNet50
 from captioner.models.towers import Built, trimmed
 from captioner.serving.compact import compacted
 from captioner.serving.contract import EMBEDDING_SIGNATURES
+from captioner.serving.folding import folded
 from captioner.serving.signatures import filled
 
 _INPUTS = (
@@ -26,14 +28,18 @@ class ServedTowers(tf.Module):
         built: the towers and their tokenizer.
         side: int. Pixels of the square that images are resized to.
         storage: what matrices are stored in when this is saved, one of `compact.STORAGES`.
+        precision: what the image encoder's convolutions compute in, one of `folded.PRECISIONS`.
     """
 
-    def __init__(self, built: Built, side: int, storage: str = "float32"):
+    def __init__(
+        self, built: Built, side: int, storage: str = "float32", precision: str = "float32"
+    ):
         super().__init__()
         # What tf.Module sees is saved; as in `signatures.ServedCaptioner`, that is the variables
         # and tables alone.
-        self._hidden = _Hidden(built, side)
-        self._variables = compacted([one.value for one in built.model.variables], storage)
+        look, variables = folded(built.model, precision)
+        self._hidden = _Hidden(built, look, side)
+        self._variables = compacted(variables, storage)
         self._tables = [built.prompt_tokenizer]
 
     @property
@@ -49,8 +55,9 @@ class ServedTowers(tf.Module):
 class _Hidden:
     """The functions themselves; no trackable object, so that Keras parts aren't saved by it."""
 
-    def __init__(self, built: Built, side: int):
+    def __init__(self, built: Built, look: FoldedResNet50, side: int):
         self.built = built
+        self.look = look
         self.side = side
         self.functions = {
             name: tf.function(getattr(self, name), input_signature=[spec], autograph=False)
@@ -61,7 +68,7 @@ class _Hidden:
         """Images [B] to unit vectors [B, E]; zeros and a reason where one can't be read."""
         asked = tf.size(image_bytes)
         pixels, errors = decode_images(filled(image_bytes), self.side)
-        found = self.built.model.embed_images(pixels)
+        found = self.built.model.embed_images(self.look(pixels))
         found = tf.where((errors == "")[:, None], found, 0.0)
         return {"embedding": found[:asked], "error": errors[:asked]}
 

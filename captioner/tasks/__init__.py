@@ -135,7 +135,7 @@ class Task:
 
     # An export.
 
-    def serve(self, settings: Settings, built: Any, storage: str) -> Any:
+    def serve(self, settings: Settings, built: Any, storage: str, precision: str) -> Any:
         """A `tf.Module` to save, with `signatures()`, a dict of concrete functions."""
         raise NotImplementedError
 

@@ -134,9 +134,11 @@ class Captioning(Task):
 
     # An export.
 
-    def serve(self, settings: Settings, built: Built, storage: str) -> tf.Module:
+    def serve(
+        self, settings: Settings, built: Built, storage: str, precision: str
+    ) -> tf.Module:
         return signatures.ServedCaptioner(
-            built, settings.decode, settings.model.image_side, storage
+            built, settings.decode, settings.model.image_side, storage, precision
         )
 
     def card(self, facts: Mapping[str, Any]) -> list[str]:

@@ -87,8 +87,10 @@ class Contrastive(Task):
 
     # An export.
 
-    def serve(self, settings: Settings, built: Built, storage: str) -> tf.Module:
-        return ServedTowers(built, settings.model.image_side, storage)
+    def serve(
+        self, settings: Settings, built: Built, storage: str, precision: str
+    ) -> tf.Module:
+        return ServedTowers(built, settings.model.image_side, storage, precision)
 
     def card(self, facts: Mapping[str, Any]) -> list[str]:
         return card_towers.parts(facts)

@@ -94,11 +94,18 @@ class Answering(Captioning):
             return super().restore(settings, run)
         return build(settings, _read_answers(run / _ANSWERS), load=False)
 
-    def serve(self, settings: Settings, built: Built, storage: str) -> ServedCaptioner:
+    def serve(
+        self, settings: Settings, built: Built, storage: str, precision: str
+    ) -> ServedCaptioner:
         if not built.answers:
-            return super().serve(settings, built, storage)
+            return super().serve(settings, built, storage, precision)
         return ServedCaptioner(
-            built, settings.decode, settings.model.image_side, storage, kind=AnswerFunctions
+            built,
+            settings.decode,
+            settings.model.image_side,
+            storage,
+            precision,
+            kind=AnswerFunctions,
         )
 
     def card(self, facts: Mapping[str, Any]) -> list[str]:
