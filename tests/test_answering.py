@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tiny_training
+from tensorflow.core.protobuf import saved_model_pb2
+from test_graph import ALLOWED
 from tiny_training import IMAGES, Cache, quick_encoder
 
 import captioner
@@ -107,6 +109,29 @@ def test_the_export_answers_as_the_run_does(trained, vqa):
         found = [one.log_prob for one in mine.captions]
         np.testing.assert_allclose(found, [one.log_prob for one in its.captions], atol=1e-4)
         assert found == sorted(found, reverse=True)
+
+
+def test_the_graph_holds_core_ops_only(trained):
+    path = trained / "export" / "1" / "saved_model.pb"
+    (found,) = saved_model_pb2.SavedModel.FromString(path.read_bytes()).meta_graphs
+    ops = {node.op for node in found.graph_def.node}
+    ops |= {node.op for one in found.graph_def.library.function for node in one.node_def}
+    ops -= {"AvgPool"}  # the tiny image encoder's
+    assert ops <= ALLOWED, sorted(ops - ALLOWED)
+
+
+def test_an_image_that_several_questions_ask_of_is_read_once(trained, vqa):
+    """Whatever is in between, each row has its own image's answer."""
+    images = [one.image.read_bytes() for one in read(f"vqa:{vqa}").records[:2]]
+    files = [images[0], b"no image", images[1], images[0], b"no image"]
+    model = captioner.load(trained)
+    ask = ["is there a dog?", "why?", "what is in the picture?", "what is in the picture?", "how?"]
+    together = model.caption(files, ask)
+    for file, question, answer in zip(files, ask, together, strict=True):
+        alone = model.caption(file, question)
+        assert (alone.text, alone.error) == (answer.text, answer.error)
+        assert alone.log_prob == pytest.approx(answer.log_prob, abs=1e-3)
+    assert [bool(one.error) for one in together] == [False, True, False, False, True]
 
 
 def test_signatures_of_a_classifier_give_answers_and_probabilities(trained, vqa):

@@ -87,8 +87,8 @@ class Functions:
         }
 
     def _read(self, image_bytes, prompt):
-        """Requests as they are worked on, one for none: image_bytes, prompt or None, pixels,
-        errors."""
+        """Requests as they are worked on, one for none: image_bytes [B], prompt [B] or None, and
+        what `look` gives of them."""
         if prompt is not None:
             same = tf.debugging.assert_equal(
                 tf.size(prompt), tf.size(image_bytes), "there must be a prompt for each image"
@@ -96,24 +96,29 @@ class Functions:
             with tf.control_dependencies([same]):
                 prompt = _one_line(_filled(prompt))
         image_bytes = _filled(image_bytes)
-        return image_bytes, prompt, *decode_images(image_bytes, self.side)
+        return image_bytes, prompt, *self.look(image_bytes)
+
+    def look(self, image_bytes):
+        """Files [B] -> pixels [N, S, S, 3], errors [B] and which of the pixels each file has, int32
+        [B] or None for N = B in order."""
+        return *decode_images(image_bytes, self.side), None
 
     def _search(self, image_bytes, prompt, attention=False):
         """What was found, with captions [B, K] and errors [B]."""
         asked = tf.size(image_bytes)
-        image_bytes, prompt, pixels, errors = self._read(image_bytes, prompt)
+        image_bytes, prompt, pixels, errors, rows = self._read(image_bytes, prompt)
         model, tokenizer = self.built.model, self.built.tokenizer
         # What is drawn depends on the request; no prompt draws what an empty one does.
         text = tf.fill(tf.shape(image_bytes), "") if prompt is None else prompt
         options = {"attention": attention, "tokenizer": tokenizer, "requests": [image_bytes, text]}
         if prompt is None:
-            found = search(model, model.encode(pixels), self.decode, **options)
+            found = search(model, self.encode(pixels, rows), self.decode, **options)
             captions = tokenizer.decode(found.tokens)
         else:
             prompt, beginning = _split(prompt)
             room = self.decode.max_tokens - 1  # the end token needs the last place
             prefix = tokenizer.tokens(beginning)[:, :room].to_tensor(PAD)
-            memory = self.encode(pixels, prompt)
+            memory = self.encode(pixels, rows, prompt)
             found = search(model, memory, self.decode, prefix, **options)
             captions = _continued(beginning, prefix, found.tokens, tokenizer)
         there = (errors == "")[:, None] & (found.log_probs > NOTHING / 2)
@@ -123,13 +128,13 @@ class Functions:
             (found, tf.where(there, captions, ""), errors),
         )
 
-    def encode(self, pixels, prompt):
+    def encode(self, pixels, rows, prompt=None):
         """The decoder's memory; a model without a text encoder reads beginnings only."""
-        if self.built.prompt_tokenizer is None:
-            return self.built.model.encode(pixels)
-        rows = tf.where(prompt != "", tf.range(tf.shape(prompt)[0]), -1)
+        if prompt is None or self.built.prompt_tokenizer is None:
+            return self.built.model.encode(pixels, image_rows=rows)
+        given = tf.where(prompt != "", tf.range(tf.shape(prompt)[0]), -1)
         return self.built.model.encode(
-            pixels, self.built.prompt_tokenizer(prompt), prompt_rows=rows
+            pixels, self.built.prompt_tokenizer(prompt), image_rows=rows, prompt_rows=given
         )
 
 

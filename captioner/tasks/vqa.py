@@ -27,7 +27,7 @@ from captioner.learning.data import Images, counting, tell
 from captioner.learning.objectives import answer_loss
 from captioner.models.build import Built, build
 from captioner.serving import card_answers
-from captioner.serving.answer_signatures import AnswerFunctions
+from captioner.serving.answer_signatures import ChosenAnswers, SaidAnswers
 from captioner.serving.signatures import ServedCaptioner
 from captioner.tasks import Plan, vqa_scores
 from captioner.tasks.caption import Begun, Captioning
@@ -95,11 +95,8 @@ class Answering(Captioning):
         return build(settings, _read_answers(run / _ANSWERS), load=False)
 
     def serve(self, settings: Settings, built: Built, storage: str) -> ServedCaptioner:
-        if not built.answers:
-            return super().serve(settings, built, storage)
-        return ServedCaptioner(
-            built, settings.decode, settings.model.image_side, storage, AnswerFunctions
-        )
+        kind = ChosenAnswers if built.answers else SaidAnswers
+        return ServedCaptioner(built, settings.decode, settings.model.image_side, storage, kind)
 
     def card(self, facts: Mapping[str, Any]) -> list[str]:
         return card_answers.parts(facts)
