@@ -49,6 +49,10 @@ class Answering(Captioning):
             raise CaptionerError(
                 "questions need a text encoder to read them: model.text_encoder is none"
             )
+        if settings.train.reward_epochs:
+            raise CaptionerError(
+                "train.reward_epochs is about captions without prompts: set it to 0 for questions"
+            )
         train = data.split("train")
         if train and not any(any(asked(record)) for record in train):
             raise CaptionerError(
