@@ -20,8 +20,9 @@ from captioner.inputs.questions import Question
 from captioner.inputs.readers import read
 from captioner.inputs.records import Record
 from captioner.inputs.wordpiece import READ, BertTokenizer
-from captioner.learning.answering import AnswerValidation, choices, frequent_answers
+from captioner.learning.answering import CURVES, accuracies, answerable, choices, frequent_answers
 from captioner.learning.objectives import answer_loss, caption_loss
+from captioner.learning.prompted import PromptedValidation
 from captioner.learning.run import train
 from captioner.models.answer_head import AnswerHead
 from captioner.models.build import load_bert_vocabulary
@@ -285,7 +286,11 @@ def test_validation_scores_each_question_of_each_readable_image():
 
         return tf.numpy_function(note, [rows, questions], tf.string)
 
-    scores = AnswerValidation(answer, records, CachedImages(Cache()), skip={1}).scores()
+    questions = [answerable(one) for one in records]
+    made = PromptedValidation(
+        answer, accuracies, CURVES, questions, CachedImages(Cache()), skip={1}
+    )
+    scores = made.scores()
     assert scores == {"accuracy": 0.5, "other": 0.5}
     assert seen == [([0, 0, 1, 1], ["is it red?", "how?"] * 2)]
     assert next(iter(scores)) == "accuracy"  # what the best weights go by

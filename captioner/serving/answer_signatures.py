@@ -1,4 +1,5 @@
-"""The graphs that are served of models that answer questions: the captioner's signatures.
+"""The graphs that are served of models with a prompt for every image, questions above all: the
+captioner's signatures.
 
 Several questions are asked of one image, and then its file is there as often in a batch; such
 images are decoded and encoded once.
@@ -15,8 +16,8 @@ from captioner.serving.contract import NOTHING
 from captioner.serving.signatures import Functions
 
 
-class SaidAnswers(Functions):
-    """As `Functions`, of a captioner that says answers."""
+class SharedImages(Functions):
+    """As `Functions`; what is in a batch more than once is looked at once."""
 
     def look(self, image_bytes):
         different, rows = tf.unique(image_bytes)
@@ -24,7 +25,7 @@ class SaidAnswers(Functions):
         return pixels, tf.gather(errors, rows), rows
 
 
-class ChosenAnswers(SaidAnswers):
+class ChosenAnswers(SharedImages):
     """Of a model whose decoder is an `AnswerHead`: a caption is an answer, and its only token.
     `decode.beams` answers are given, as far as there are so many, and no search is made."""
 

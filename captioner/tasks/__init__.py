@@ -37,6 +37,7 @@ from captioner.errors import CaptionerError
 # Name to module, with an object `TASK` each.
 _MODULES = {
     "caption": "captioner.tasks.caption",
+    "summary": "captioner.tasks.summary",
     "vqa": "captioner.tasks.vqa",
 }
 
@@ -72,7 +73,8 @@ class Task:
             `--model`, `--data`, `--split`, `--scores` and `--set`.
         predict_options: set of str. Options of `captioner.predict` that it heeds beside `--model`,
             `--json` and the images.
-        questions: bool. Whether it is about questions, where data have both (the demo does).
+        prompts: str. What it needs of the demo's pictures beside captions, as `inputs.readers`
+            has it.
         exports: str. The folder in saved_models/ of runs that name none.
     """
 
@@ -80,7 +82,7 @@ class Task:
     signatures: tuple[str, ...]
     evaluate_options: frozenset[str] = frozenset()
     predict_options: frozenset[str] = frozenset()
-    questions: bool = False
+    prompts: str = ""
     exports: str = "captioner"
 
     # A run.

@@ -17,17 +17,19 @@ from captioner.inputs.pipeline import Examples
 from captioner.inputs.questions import asked
 from captioner.inputs.records import DataSet, Record
 from captioner.learning.answering import (
-    AnswerValidation,
+    CURVES,
+    accuracies,
     answer_by_choice,
-    answer_by_search,
+    answerable,
     choices,
     frequent_answers,
 )
 from captioner.learning.data import Images, counting, tell
 from captioner.learning.objectives import answer_loss
+from captioner.learning.prompted import PromptedValidation, answer_by_search
 from captioner.models.build import Built, build
 from captioner.serving import card_answers
-from captioner.serving.answer_signatures import ChosenAnswers, SaidAnswers
+from captioner.serving.answer_signatures import ChosenAnswers, SharedImages
 from captioner.serving.signatures import ServedCaptioner
 from captioner.tasks import Plan, vqa_scores
 from captioner.tasks.caption import Begun, Captioning
@@ -41,7 +43,7 @@ class Answering(Captioning):
 
     name = "vqa"
     evaluate_options = frozenset(("predictions", "rows"))
-    questions = True
+    prompts = "questions"
     exports = "answers"
 
     def begin(self, settings: Settings, run: Path, data: DataSet) -> Begun:
@@ -99,15 +101,18 @@ class Answering(Captioning):
         return build(settings, _read_answers(run / _ANSWERS), load=False)
 
     def serve(self, settings: Settings, built: Built, storage: str) -> ServedCaptioner:
-        kind = ChosenAnswers if built.answers else SaidAnswers
+        kind = ChosenAnswers if built.answers else SharedImages
         return ServedCaptioner(built, settings.decode, settings.model.image_side, storage, kind)
 
     def card(self, facts: Mapping[str, Any]) -> list[str]:
         return card_answers.parts(facts)
 
-    def validation(self, settings: Settings, built: Built, dev: Images) -> AnswerValidation:
+    def validation(self, settings: Settings, built: Built, dev: Images) -> PromptedValidation:
         answer = answer_by_choice(built) if built.answers else answer_by_search(settings, built)
-        return AnswerValidation(answer, dev.records, dev.source, dev.unreadable)
+        questions = [answerable(record) for record in dev.records]
+        return PromptedValidation(
+            answer, accuracies, CURVES, questions, dev.source, dev.unreadable
+        )
 
     def score(
         self, settings: Settings, run: Path, data: DataSet, split: str

@@ -10,15 +10,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
-
 from captioner import __version__
 from captioner.captioning import Captioner
 from captioner.config import Settings
 from captioner.errors import CaptionerError
 from captioner.evaluation import write_json, write_rows
 from captioner.inputs.files import batches
-from captioner.inputs.images import array_file
+from captioner.inputs.images import blank_file
 from captioner.inputs.questions import Asked, asked
 from captioner.inputs.records import Problems, Record, check_unreadable
 from captioner.metrics import vqa
@@ -28,9 +26,6 @@ _SHOWN = 8
 
 # Kinds of questions in what is printed; VQA has 65.
 _KINDS_PRINTED = 12
-
-# The mean colour of ImageNet, of which ResNet50 is given nothing but zeros.
-_BLANK = np.full((32, 32, 3), (124, 117, 104), np.uint8)
 
 # The baselines by what their figures are called, to what is printed above them.
 _BLIND = {"question_only": "question only", "blank_image": "blank image"}
@@ -116,8 +111,7 @@ def answer_all(
 def _blank(model: Captioner, questions: Sequence[str]) -> Callable[[str], str]:
     """What the model says to each of these questions about a blank picture."""
     texts = sorted(set(questions))
-    file = array_file(_BLANK)
-    results = model.caption([file] * len(texts), texts, batch_size=_BATCH)
+    results = model.caption([blank_file()] * len(texts), texts, batch_size=_BATCH)
     return {text: result.text for text, result in zip(texts, results, strict=True)}.get
 
 
@@ -246,7 +240,7 @@ def evaluate(arguments: argparse.Namespace, settings: Settings) -> None:
 
     decode = [word for word in arguments.overrides if word.startswith("decode.")]
     model = load(arguments.model, overrides=decode) if decode else load(arguments.model)
-    data = read_data(settings, questions=True)
+    data = read_data(settings, "questions")
     training = () if "train" in arguments.split else data.split("train")
     with counting("answering", "question") as progress:
         answered, problems = answer_all(
