@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tiny_training
+from tensorflow.core.protobuf import saved_model_pb2
+from test_graph import ALLOWED
 from tiny_training import IMAGES, Cache, quick_encoder
 
 import captioner
@@ -18,8 +20,9 @@ from captioner.inputs.questions import Question
 from captioner.inputs.readers import read
 from captioner.inputs.records import Record
 from captioner.inputs.wordpiece import READ, BertTokenizer
-from captioner.learning.answering import AnswerValidation, choices, frequent_answers
+from captioner.learning.answering import CURVES, accuracies, answerable, choices, frequent_answers
 from captioner.learning.objectives import answer_loss, caption_loss
+from captioner.learning.prompted import PromptedValidation
 from captioner.learning.run import train
 from captioner.models.answer_head import AnswerHead
 from captioner.models.build import load_bert_vocabulary
@@ -82,17 +85,18 @@ def test_a_run_is_scored_beside_the_question_alone(trained, vqa):
     assert scores["settings"]["split"] == "dev"  # test has no answers
     assert scores["images"] == len(dev)
     assert scores["questions"] == sum(len(record.captions) for record in dev)
-    assert 0 <= scores["accuracy"] <= 1 and 0 < scores["accuracy_question_only"] < 1
+    figures = ("accuracy", "accuracy_question_only", "accuracy_blank_image")
+    assert all(0 <= scores[key] <= 1 for key in figures) and scores[figures[1]] > 0
     for name in ("by_answer_type", "by_question_type"):
         rows = scores[name].values()
         assert sum(row["questions"] for row in rows) == scores["questions"]
-        for key in ("accuracy", "accuracy_question_only"):
+        for key in figures:
             mean = sum(row["questions"] * row[key] for row in rows) / scores["questions"]
             assert mean == pytest.approx(scores[key])
     steps = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
     assert steps[-1]["loss"] < steps[0]["loss"]
     card = (trained / "export" / "1" / "MODEL_CARD.md").read_text()
-    assert "Answers to questions" in card and "question only" in card
+    assert "Answers to questions" in card and "`question_only`" in card
 
 
 def test_the_export_answers_as_the_run_does(trained, vqa):
@@ -107,6 +111,29 @@ def test_the_export_answers_as_the_run_does(trained, vqa):
         found = [one.log_prob for one in mine.captions]
         np.testing.assert_allclose(found, [one.log_prob for one in its.captions], atol=1e-4)
         assert found == sorted(found, reverse=True)
+
+
+def test_the_graph_holds_core_ops_only(trained):
+    path = trained / "export" / "1" / "saved_model.pb"
+    (found,) = saved_model_pb2.SavedModel.FromString(path.read_bytes()).meta_graphs
+    ops = {node.op for node in found.graph_def.node}
+    ops |= {node.op for one in found.graph_def.library.function for node in one.node_def}
+    ops -= {"AvgPool"}  # the tiny image encoder's
+    assert ops <= ALLOWED, sorted(ops - ALLOWED)
+
+
+def test_an_image_that_several_questions_ask_of_is_read_once(trained, vqa):
+    """Whatever is in between, each row has its own image's answer."""
+    images = [one.image.read_bytes() for one in read(f"vqa:{vqa}").records[:2]]
+    files = [images[0], b"no image", images[1], images[0], b"no image"]
+    model = captioner.load(trained)
+    ask = ["is there a dog?", "why?", "what is in the picture?", "what is in the picture?", "how?"]
+    together = model.caption(files, ask)
+    for file, question, answer in zip(files, ask, together, strict=True):
+        alone = model.caption(file, question)
+        assert (alone.text, alone.error) == (answer.text, answer.error)
+        assert alone.log_prob == pytest.approx(answer.log_prob, abs=1e-3)
+    assert [bool(one.error) for one in together] == [False, True, False, False, True]
 
 
 def test_signatures_of_a_classifier_give_answers_and_probabilities(trained, vqa):
@@ -259,7 +286,11 @@ def test_validation_scores_each_question_of_each_readable_image():
 
         return tf.numpy_function(note, [rows, questions], tf.string)
 
-    scores = AnswerValidation(answer, records, CachedImages(Cache()), skip={1}).scores()
+    questions = [answerable(one) for one in records]
+    made = PromptedValidation(
+        answer, accuracies, CURVES, questions, CachedImages(Cache()), skip={1}
+    )
+    scores = made.scores()
     assert scores == {"accuracy": 0.5, "other": 0.5}
     assert seen == [([0, 0, 1, 1], ["is it red?", "how?"] * 2)]
     assert next(iter(scores)) == "accuracy"  # what the best weights go by

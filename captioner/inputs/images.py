@@ -63,6 +63,12 @@ def decode_image(data: tf.Tensor, side: int = 224) -> tf.Tensor:
     return _pixels(data, header, side)
 
 
+def blank_file() -> bytes:
+    """A picture that shows nothing, as a file: ImageNet's mean colour, of which ResNet50 is given
+    zeros."""
+    return array_file(np.full((32, 32, 3), (124, 117, 104), np.uint8))
+
+
 def array_file(array: np.ndarray) -> bytes:
     """A picture in memory as the contents of a PNG file, which loses nothing and then takes every
     file's road.

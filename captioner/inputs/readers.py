@@ -39,7 +39,7 @@ def read(
     images: Path | None = None,
     cache: Path = Path("data"),
     progress: Any = None,
-    questions: bool = False,
+    prompts: str = "",
 ) -> DataSet:
     """Reads the data set that a SPEC names.
 
@@ -50,7 +50,8 @@ def read(
             setting data.images). The demo and tfds keep their own images and ignore it.
         cache: The folder for what is written first: the demo's images, the files of tfds.
         progress: Handed to `demo.write`, which documents it; other readers are quick.
-        questions: Whether the demo's pictures come with questions and answers instead of captions.
+        prompts: What the demo's pictures come with instead of captions: `questions` and answers,
+            `contexts` (texts around them) and sentences that need both, or '' for captions.
 
     Returns:
         The usable records and a report of the rest.
@@ -65,7 +66,7 @@ def read(
     if kind == "demo":
         if where:
             raise CaptionerError(f"data {spec!r}: demo takes nothing after it; write demo")
-        return _read_demo(cache, progress, questions)
+        return _read_demo(cache, progress, prompts)
     expected = "NAME" if kind == "tfds" else _READERS[kind][0]
     if not where.strip():
         raise CaptionerError(f"data {spec!r}: write {kind}:{expected}")
@@ -89,19 +90,20 @@ def read(
     return gather.finish(spec)
 
 
-def _read_demo(cache: Path, progress: Any, questions: bool) -> DataSet:
+def _read_demo(cache: Path, progress: Any, prompts: str) -> DataSet:
     """demo: the embedded data set, drawn where it isn't there yet; captions are read as CSV."""
     from captioner.inputs import demo  # it draws pictures: only whoever reads the demo imports it
 
     folder = cache / "demo"
     demo.write(folder, progress=progress)
     gather = Gatherer()
-    if questions:
+    if prompts:
         gather.with_prompts = True
-        for name, split, asked in demo.asked():
+        made = demo.asked() if prompts == "questions" else demo.told()
+        for name, split, rows in made:
             image = gather.image(name, os.path.join(os.path.abspath(folder), name), split=split)
-            for question, answer, known in asked:
-                gather.caption(image, answer, question, known)
+            for prompt, caption, *known in rows:
+                gather.caption(image, caption, prompt, *known)
     else:
         read_csv(folder / "captions.csv", None, gather)
     return gather.finish("demo")

@@ -1,44 +1,45 @@
-"""What training on questions has of its own: examples for a classifier over answers, and
-validation of answers.
+"""What training on questions has of its own: examples for a classifier over answers, and the
+accuracy that it keeps the best weights by.
 
-Legend: N images, B questions.
+Legend: B questions.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 
 import numpy as np
 import tensorflow as tf
 
-from captioner.config import Settings
-from captioner.decoding.captions import search
-from captioner.inputs.pipeline import CachedImages, Examples, ReadImages
-from captioner.inputs.questions import asked
+from captioner.inputs.pipeline import Examples
+from captioner.inputs.questions import Asked, asked
 from captioner.inputs.records import Record
+from captioner.learning.prompted import Answer
 from captioner.metrics import vqa
 from captioner.models.build import Built
 
-# Images at once; each has a few questions.
-_BATCH = 32
-
-Answer = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
+# Those of `accuracies`, to draw.
+CURVES = ("accuracy", "yes_no", "number", "other")
 
 
-def answer_by_search(settings: Settings, built: Built) -> Answer:
-    """(images, image_rows int32 [B], questions string [B]) -> answers string [B], as a captioner
-    says them."""
+def answerable(record: Record) -> list[Asked]:
+    """The questions of which answers are known."""
+    return [one for one in asked(record) if one.known.answers]
 
-    def answer(images, image_rows, questions):
-        prompts = built.prompt_tokenizer(questions)
-        memory = built.model.encode(images, prompts, image_rows=image_rows)
-        found = search(built.model, memory, settings.decode, tokenizer=built.tokenizer)
-        return built.tokenizer.decode(found.tokens[:, 0])
 
-    return answer
+def accuracies(questions: Sequence[Asked], answers: Sequence[str]) -> dict[str, float]:
+    """The VQA accuracy, and that of each kind of answer."""
+    found = [
+        vqa.accuracy(answer, one.known.answers)
+        for one, answer in zip(questions, answers, strict=True)
+    ]
+    means = vqa.summary(found, {"kind": [one.known.answer_kind for one in questions]})
+    by_kind = {kind.replace("/", "_"): score for kind, score in means["kind"].items()}
+    return {"accuracy": means["accuracy"], **by_kind}
 
 
 def answer_by_choice(built: Built) -> Answer:
-    """The same, as a classifier chooses them."""
+    """(images, image_rows int32 [B], questions string [B]) -> answers string [B], as a classifier
+    chooses them."""
 
     def answer(images, image_rows, questions):
         prompts = built.prompt_tokenizer(questions)
@@ -80,60 +81,3 @@ def choices(records: Sequence[Record], answers: Sequence[str], skip: Set[int]) -
         texts=[answers[place] for place in chosen],
         prompts=list(texts),
     )
-
-
-class AnswerValidation:
-    """Answers the dev images' questions with the weights as they are, and scores that.
-
-    Args:
-        answer: gives the answers, as `answer_by_search` makes one.
-        records: the dev images.
-        images: gives them by position.
-        skip: set of int. Positions of those that can't be read.
-    """
-
-    curves = ("accuracy", "yes_no", "number", "other")
-    """The scores to draw."""
-
-    samples = None
-
-    def __init__(
-        self,
-        answer: Answer,
-        records: Sequence[Record],
-        images: CachedImages | ReadImages,
-        skip: Set[int] = frozenset(),
-    ):
-        self._images = images
-        self._questions = {
-            row: known
-            for row, record in enumerate(records)
-            if row not in skip
-            and (known := [one for one in asked(record) if one.known.answers])
-        }
-        signature = [
-            images.spec["image"], tf.TensorSpec([None], tf.int32), tf.TensorSpec([None], tf.string)
-        ]  # fmt: skip
-        self._answer = tf.function(answer, input_signature=signature, autograph=False)
-
-    def scores(self) -> dict[str, float]:
-        """The accuracy, which training keeps the best of, and that of each kind of answer."""
-        rows = list(self._questions)
-        found, kinds = [], []
-        for start in range(0, len(rows), _BATCH):
-            part = np.array(rows[start : start + _BATCH])
-            questions = [(at, one) for at, row in enumerate(part) for one in self._questions[row]]
-            # Dev images have one view, so the generator decides nothing.
-            answers = self._answer(
-                self._images(part, np.random.default_rng(0))["image"],
-                tf.constant([at for at, _ in questions], tf.int32),
-                tf.constant([one.text for _, one in questions]),
-            )
-            for (_, one), answer in zip(questions, answers.numpy(), strict=True):
-                found.append(vqa.accuracy(answer.decode(), one.known.answers))
-                kinds.append(one.known.answer_kind)
-        if not found:
-            return {}
-        means = vqa.summary(found, {"kind": kinds})
-        by_kind = {kind.replace("/", "_"): score for kind, score in means["kind"].items()}
-        return {"accuracy": means["accuracy"], **by_kind}

@@ -40,16 +40,16 @@ def counting(label: str, unit: str = "image") -> Iterator[Callable[[int, int], N
         yield progress
 
 
-def read_data(settings: Settings, questions: bool = False) -> DataSet:
-    """The data set, or the questions about it where it has both, with one line on standard error
-    about what had to be left out."""
+def read_data(settings: Settings, prompts: str = "") -> DataSet:
+    """The data set, with one line on standard error about what had to be left out; `prompts` as
+    `readers.read` takes it."""
     with counting("drawing pictures") as progress:
         data = readers.read(
             settings.data.spec,
             images=settings.data.images,
             cache=settings.data.folder,
             progress=progress,
-            questions=questions,
+            prompts=prompts,
         )
     if data.problems:
         tell(f"left out: {data.problems.summary()}")

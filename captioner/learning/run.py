@@ -46,7 +46,7 @@ def train(settings: Settings, run: Path, exports: Path) -> dict[str, Any]:
     task = tasks.of(settings)
     where = strategy(settings.train.distribution)
     chief = is_chief(where)
-    data = read_data(settings, task.questions)
+    data = read_data(settings, task.prompts)
     tell(data.describe())
     begun = task.begin(settings, run, data)
     with where.scope():

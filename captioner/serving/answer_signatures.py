@@ -1,8 +1,11 @@
-"""The graph that is served of a classifier over answers: the captioner's signatures, where a
-caption is an answer and its only token.
+"""The graphs that are served of models with a prompt for every image, questions above all: the
+captioner's signatures.
 
-Legend: B batch, K answers asked for, A answers there are, T tokens, H, W rows and columns of the
-image grid.
+Several questions are asked of one image, and then its file is there as often in a batch; such
+images are decoded and encoded once.
+
+Legend: B batch, N different images, K answers asked for, A answers there are, T tokens, H, W rows
+and columns of the image grid.
 """
 
 import tensorflow as tf
@@ -13,9 +16,18 @@ from captioner.serving.contract import NOTHING
 from captioner.serving.signatures import Functions
 
 
-class AnswerFunctions(Functions):
-    """As `Functions`, of a model whose decoder is an `AnswerHead`; `decode.beams` answers are
-    given, as far as there are so many, and no search is made."""
+class SharedImages(Functions):
+    """As `Functions`; what is in a batch more than once is looked at once."""
+
+    def look(self, image_bytes):
+        different, rows = tf.unique(image_bytes)
+        features, errors, _ = super().look(different)
+        return features, tf.gather(errors, rows), rows
+
+
+class ChosenAnswers(SharedImages):
+    """Of a model whose decoder is an `AnswerHead`: a caption is an answer, and its only token.
+    `decode.beams` answers are given, as far as there are so many, and no search is made."""
 
     def check(self, built: Built, decode: Decode) -> None:
         """Nothing can be asked of answers but how many."""
@@ -45,13 +57,9 @@ class AnswerFunctions(Functions):
         """Answers [B, K], the likeliest first, log-probabilities [B, K] in nats, attention
         [B, H * W] and errors [B]; empty answers where an image can't be read or there is none."""
         asked = tf.size(image_bytes)
-        _, prompt, features, errors = self._read(image_bytes, prompt)
-        model, most = self.built.model, len(self.built.answers)
-        if prompt is None:
-            memory = model.encode(features)
-        else:
-            memory = self.encode(features, prompt)
-        logits, weights = model.decoder(memory)
+        _, prompt, features, errors, rows = self._read(image_bytes, prompt)
+        most = len(self.built.answers)
+        logits, weights = self.built.model.decoder(self.encode(features, rows, prompt))
         count = min(self.decode.beams, most)
         log_probs, chosen = tf.math.top_k(tf.nn.log_softmax(logits), count)
         missing = [[0, 0], [0, self.decode.beams - count]]

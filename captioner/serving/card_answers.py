@@ -4,7 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from captioner.serving import card_caption, card_common
-from captioner.serving.markdown import table, text
+from captioner.serving.markdown import code, table, text
+
+# The baselines that see no picture, as scores.json names them.
+_BLIND = ("question_only", "blank_image")
 
 _OPENING = """\
 Answers to questions about pictures: a ResNet50 looks at the picture, a BERT reads the question, and
@@ -66,8 +69,9 @@ def _how(facts) -> list[str]:
         lines.append(f"{facts['scores']['questions']:,} questions.")
     if "scorers" in how:
         lines.append(f"Scored by {text(how['scorers'])}.")
-    if "question_only" in how:
-        lines.append(f"`question_only`, which sees no picture: {text(how['question_only'])}.")
+    for name in _BLIND:
+        if name in how:
+            lines.append(f"`{name}`, which sees no picture: {text(how[name])}.")
     return [*lines, "Papers print these figures times 100."] if lines else []
 
 
@@ -76,9 +80,9 @@ def _kinds(facts) -> list[str]:
     found = (facts.get("scores") or {}).get("by_answer_type")
     if not found:
         return []
-    rows = [
-        (text(kind), f"{row['questions']:,}", f"{row['accuracy']:.4f}",
-         f"{row['accuracy_question_only']:.4f}" if "accuracy_question_only" in row else "")
-        for kind, row in found.items()
-    ]  # fmt: skip
-    return [table(("answers", "questions", "accuracy", "question only"), rows)]
+    rows = []
+    for kind, row in found.items():
+        shown = [row.get(name) for name in ("accuracy", *(f"accuracy_{one}" for one in _BLIND))]
+        figures = ("" if one is None else f"{one:.4f}" for one in shown)
+        rows.append((text(kind), f"{row['questions']:,}", *figures))
+    return [table(("answers", "questions", "accuracy", *map(code, _BLIND)), rows)]

@@ -33,10 +33,10 @@ class Functions:
     """The functions themselves, of a captioner that searches; no trackable object, so that Keras
     parts aren't saved by it."""
 
-    def __init__(self, built: Built, look: FoldedResNet50, decode: Decode, side: int):
+    def __init__(self, built: Built, resnet: FoldedResNet50, decode: Decode, side: int):
         self.check(built, decode)
         self.built = built
-        self.look = look
+        self.resnet = resnet
         self.decode = decode
         self.side = side
         inputs = ([_IMAGES], [_IMAGES, _PROMPTS], [_IMAGES, _PROMPTS])
@@ -90,8 +90,8 @@ class Functions:
         }
 
     def _read(self, image_bytes, prompt):
-        """Requests as they are worked on, one for none: image_bytes, prompt or None, features,
-        errors."""
+        """Requests as they are worked on, one for none: image_bytes [B], prompt [B] or None, and
+        what `look` gives of them."""
         if prompt is not None:
             same = tf.debugging.assert_equal(
                 tf.size(prompt), tf.size(image_bytes), "there must be a prompt for each image"
@@ -99,25 +99,30 @@ class Functions:
             with tf.control_dependencies([same]):
                 prompt = _one_line(filled(prompt))
         image_bytes = filled(image_bytes)
+        return image_bytes, prompt, *self.look(image_bytes)
+
+    def look(self, image_bytes):
+        """Files [B] -> features [N, R, D], errors [B] and which of the features each file has,
+        int32 [B] or None for N = B in order."""
         pixels, errors = decode_images(image_bytes, self.side)
-        return image_bytes, prompt, self.look(pixels), errors
+        return self.resnet(pixels), errors, None
 
     def _search(self, image_bytes, prompt, attention=False):
         """What was found, with captions [B, K] and errors [B]."""
         asked = tf.size(image_bytes)
-        image_bytes, prompt, features, errors = self._read(image_bytes, prompt)
+        image_bytes, prompt, features, errors, rows = self._read(image_bytes, prompt)
         model, tokenizer = self.built.model, self.built.tokenizer
         # What is drawn depends on the request; no prompt draws what an empty one does.
         text = tf.fill(tf.shape(image_bytes), "") if prompt is None else prompt
         options = {"attention": attention, "tokenizer": tokenizer, "requests": [image_bytes, text]}
         if prompt is None:
-            found = search(model, model.encode(features), self.decode, **options)
+            found = search(model, self.encode(features, rows), self.decode, **options)
             captions = tokenizer.decode(found.tokens)
         else:
             prompt, beginning = _split(prompt)
             room = self.decode.max_tokens - 1  # the end token needs the last place
             prefix = tokenizer.tokens(beginning)[:, :room].to_tensor(PAD)
-            memory = self.encode(features, prompt)
+            memory = self.encode(features, rows, prompt)
             found = search(model, memory, self.decode, prefix, **options)
             captions = _continued(beginning, prefix, found.tokens, tokenizer)
         there = (errors == "")[:, None] & (found.log_probs > NOTHING / 2)
@@ -127,13 +132,13 @@ class Functions:
             (found, tf.where(there, captions, ""), errors),
         )
 
-    def encode(self, features, prompt):
+    def encode(self, features, rows, prompt=None):
         """The decoder's memory; a model without a text encoder reads beginnings only."""
-        if self.built.prompt_tokenizer is None:
-            return self.built.model.encode(features)
-        rows = tf.where(prompt != "", tf.range(tf.shape(prompt)[0]), -1)
+        if prompt is None or self.built.prompt_tokenizer is None:
+            return self.built.model.encode(features, image_rows=rows)
+        given = tf.where(prompt != "", tf.range(tf.shape(prompt)[0]), -1)
         return self.built.model.encode(
-            features, self.built.prompt_tokenizer(prompt), prompt_rows=rows
+            features, self.built.prompt_tokenizer(prompt), image_rows=rows, prompt_rows=given
         )
 
 
@@ -164,8 +169,8 @@ class ServedCaptioner(tf.Module):
         super().__init__()
         # The Keras objects, the Hub's own functions and the tf.functions stay out of sight of
         # tf.Module: what it sees is saved, once more than the signatures need it.
-        look, variables = folded(built.model, precision)
-        self._hidden = kind(built, look, decode, side)
+        resnet, variables = folded(built.model, precision)
+        self._hidden = kind(built, resnet, decode, side)
         if built.model.neighbours is not None:
             variables += built.model.neighbours.variables
         self._variables = compacted(variables, storage)

@@ -38,6 +38,7 @@ from captioner.errors import CaptionerError
 _MODULES = {
     "caption": "captioner.tasks.caption",
     "contrastive": "captioner.tasks.contrastive",
+    "summary": "captioner.tasks.summary",
     "vqa": "captioner.tasks.vqa",
 }
 
@@ -74,7 +75,8 @@ class Task:
         predict_options: set of str. Options of `captioner.predict` that it heeds beside `--model`,
             `--json` and the images.
         example: str. What `captioner.predict` may be given of it.
-        questions: bool. Whether it is about questions, where data have both (the demo does).
+        prompts: str. What it needs of the demo's pictures beside captions, as `inputs.readers`
+            has it.
         exports: str. The folder in saved_models/ of runs that name none.
     """
 
@@ -83,7 +85,7 @@ class Task:
     evaluate_options: frozenset[str] = frozenset()
     predict_options: frozenset[str] = frozenset()
     example: str = "IMAGE"
-    questions: bool = False
+    prompts: str = ""
     exports: str = "captioner"
 
     # A run.

@@ -17,17 +17,19 @@ from captioner.inputs.pipeline import Examples
 from captioner.inputs.questions import asked
 from captioner.inputs.records import DataSet, Record
 from captioner.learning.answering import (
-    AnswerValidation,
+    CURVES,
+    accuracies,
     answer_by_choice,
-    answer_by_search,
+    answerable,
     choices,
     frequent_answers,
 )
 from captioner.learning.data import Images, counting, tell
 from captioner.learning.objectives import answer_loss
+from captioner.learning.prompted import PromptedValidation, answer_by_search
 from captioner.models.build import Built, build
 from captioner.serving import card_answers
-from captioner.serving.answer_signatures import AnswerFunctions
+from captioner.serving.answer_signatures import ChosenAnswers, SharedImages
 from captioner.serving.signatures import ServedCaptioner
 from captioner.tasks import Plan, vqa_scores
 from captioner.tasks.caption import Begun, Captioning
@@ -41,13 +43,17 @@ class Answering(Captioning):
 
     name = "vqa"
     evaluate_options = frozenset(("predictions", "rows"))
-    questions = True
+    prompts = "questions"
     exports = "answers"
 
     def begin(self, settings: Settings, run: Path, data: DataSet) -> Begun:
         if settings.model.text_encoder == "none":
             raise CaptionerError(
                 "questions need a text encoder to read them: model.text_encoder is none"
+            )
+        if settings.train.reward_epochs:
+            raise CaptionerError(
+                "train.reward_epochs is about captions without prompts: set it to 0 for questions"
             )
         train = data.split("train")
         if train and not any(any(asked(record)) for record in train):
@@ -97,23 +103,19 @@ class Answering(Captioning):
     def serve(
         self, settings: Settings, built: Built, storage: str, precision: str
     ) -> ServedCaptioner:
-        if not built.answers:
-            return super().serve(settings, built, storage, precision)
-        return ServedCaptioner(
-            built,
-            settings.decode,
-            settings.model.image_side,
-            storage,
-            precision,
-            kind=AnswerFunctions,
-        )
+        kind = ChosenAnswers if built.answers else SharedImages
+        side = settings.model.image_side
+        return ServedCaptioner(built, settings.decode, side, storage, precision, kind)
 
     def card(self, facts: Mapping[str, Any]) -> list[str]:
         return card_answers.parts(facts)
 
-    def validation(self, settings: Settings, built: Built, dev: Images) -> AnswerValidation:
+    def validation(self, settings: Settings, built: Built, dev: Images) -> PromptedValidation:
         answer = answer_by_choice(built) if built.answers else answer_by_search(settings, built)
-        return AnswerValidation(answer, dev.records, dev.source, dev.unreadable)
+        questions = [answerable(record) for record in dev.records]
+        return PromptedValidation(
+            answer, accuracies, CURVES, questions, dev.source, dev.unreadable
+        )
 
     def score(
         self, settings: Settings, run: Path, data: DataSet, split: str

@@ -1,8 +1,13 @@
-"""Answers to a data set's questions, scored, and what the commands print of it."""
+"""Answers to a data set's questions, scored, and what the commands print of it.
+
+Beside the model's stand two baselines that see no picture, and what they get right the questions
+give away: the training answers most often given to the same question, and the model itself, asked
+of a blank picture.
+"""
 
 import argparse
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from captioner import __version__
@@ -11,6 +16,7 @@ from captioner.config import Settings
 from captioner.errors import CaptionerError
 from captioner.evaluation import write_json, write_rows
 from captioner.inputs.files import batches
+from captioner.inputs.images import blank_file
 from captioner.inputs.questions import Asked, asked
 from captioner.inputs.records import Problems, Record, check_unreadable
 from captioner.metrics import vqa
@@ -21,6 +27,9 @@ _SHOWN = 8
 # Kinds of questions in what is printed; VQA has 65.
 _KINDS_PRINTED = 12
 
+# The baselines by what their figures are called, to what is printed above them.
+_BLIND = {"question_only": "question only", "blank_image": "blank image"}
+
 
 @dataclass(frozen=True)
 class Answered:
@@ -29,16 +38,17 @@ class Answered:
     Attributes:
         record, question: what was asked.
         answer: the model's.
-        blind: the answer of the baseline that sees no image, or None without training data.
-        accuracy, blind_accuracy: of both, None where nothing is known to score by.
+        accuracy: its, None where nothing is known to score by.
+        blind: what the baselines say, by their names; `question_only` needs training data.
+        blind_accuracy: theirs, where there is anything to score by.
     """
 
     record: Record
     question: Asked
     answer: str
-    blind: str | None
     accuracy: float | None
-    blind_accuracy: float | None
+    blind: dict[str, str]
+    blind_accuracy: dict[str, float] = field(default_factory=dict)
 
 
 def answer_all(
@@ -53,7 +63,7 @@ def answer_all(
     Args:
         model: what answers.
         records: the images.
-        training: those that the baseline learns from; maybe none.
+        training: those that the baseline `question_only` learns from; maybe none.
         unreadable_limit: the share of images that may be unreadable.
         progress: told how many questions are answered, and of how many.
 
@@ -66,8 +76,10 @@ def answer_all(
             "no questions to answer: the data set has none in this split (prompts that are "
             "questions, in a column `prompt`)"
         )
+    baselines = {"blank_image": _blank(model, [one.text for _, one in rows])}
     pairs = [(one.text, one.answer) for record in training for one in asked(record)]
-    baseline = vqa.QuestionOnly(pairs) if pairs else None
+    if pairs:
+        baselines["question_only"] = vqa.QuestionOnly(pairs)
     found, unreadable = [], {}
     for part in batches(len(rows), _BATCH):
         chunk = rows[part]
@@ -80,13 +92,13 @@ def answer_all(
             if result.error:
                 unreadable.setdefault(record.id, f"{record.image}: {result.error}")
                 continue
-            blind = baseline(one.text) if baseline else None
-            people = one.known.answers
-            scores = [
-                vqa.accuracy(answer, people) if people and answer is not None else None
-                for answer in (result.text, blind)
-            ]
-            found.append(Answered(record, one, result.text, blind, *scores))
+            blind = {name: baselines[name](one.text) for name in _BLIND if name in baselines}
+            answered = Answered(record, one, result.text, None, blind)
+            if people := one.known.answers:
+                scores = {name: vqa.accuracy(answer, people) for name, answer in blind.items()}
+                mine = vqa.accuracy(result.text, people)
+                answered = replace(answered, accuracy=mine, blind_accuracy=scores)
+            found.append(answered)
         progress(min(part.stop, len(rows)), len(rows))
     problems = Problems()
     images = len({record.id for record, _ in rows})
@@ -96,14 +108,21 @@ def answer_all(
     return found, problems
 
 
+def _blank(model: Captioner, questions: Sequence[str]) -> Callable[[str], str]:
+    """What the model says to each of these questions about a blank picture."""
+    texts = sorted(set(questions))
+    results = model.caption([blank_file()] * len(texts), texts, batch_size=_BATCH)
+    return {text: result.text for text, result in zip(texts, results, strict=True)}.get
+
+
 def scores_of(answered: Sequence[Answered]) -> dict[str, Any]:
     """What scores.json holds, but for its settings.
 
     Returns:
-        `images` and `questions` that are scored; `accuracy`; `accuracy_question_only`, that of the
-        baseline without an image; `by_answer_type` and `by_question_type`, each kind with
-        `questions` and both figures. Without published answers, the numbers of images and
-        questions only.
+        `images` and `questions` that are scored; `accuracy`; `accuracy_question_only` (with
+        training data) and `accuracy_blank_image`, those of the baselines; `by_answer_type` and
+        `by_question_type`, each kind with `questions` and these figures. Without published answers,
+        the numbers of images and questions only.
     """
     scored = [one for one in answered if one.accuracy is not None]
     if not scored:
@@ -114,9 +133,9 @@ def scores_of(answered: Sequence[Answered]) -> dict[str, Any]:
         "by_question_type": [one.question.known.kind for one in scored],
     }
     figures = {"accuracy": vqa.summary([one.accuracy for one in scored], kinds)}
-    if all(one.blind_accuracy is not None for one in scored):
-        blind = vqa.summary([one.blind_accuracy for one in scored], kinds)
-        figures["accuracy_question_only"] = blind
+    for name in scored[0].blind_accuracy:
+        blind = vqa.summary([one.blind_accuracy[name] for one in scored], kinds)
+        figures[f"accuracy_{name}"] = blind
     made: dict[str, Any] = {
         "images": len({one.record.id for one in scored}),
         "questions": len(scored),
@@ -145,19 +164,22 @@ def conditions(model: Captioner, spec: str, split: str) -> dict[str, Any]:
         "each of ten out, of answers processed alike",
         "question_only": "most frequent training answer to the very question, else to those that "
         "share its longest beginning",
+        "blank_image": "the model's answers to the questions about a picture of one colour",
     }
 
 
 def table(scores: dict[str, Any]) -> str:
-    """The figures in lines: the model's, and beside it the baseline's that sees no image."""
+    """The figures in lines: the model's, and beside it those of the baselines."""
     if "accuracy" not in scores:
         return f"{scores['questions']:,} questions answered, none of which can be scored"
-    lines = [f"{'':24}{'questions':>10}{'accuracy':>10}{'question only':>15}"]
+    names = {f"accuracy_{name}": title for name, title in _BLIND.items()}
+    names = {name: title for name, title in names.items() if name in scores}
+    lines = [f"{'':24}{'questions':>10}{'accuracy':>10}"]
+    lines[0] += "".join(f"{title:>15}" for title in names.values())
 
     def line(name: str, row: dict[str, Any]) -> str:
-        blind = row.get("accuracy_question_only")
-        shown = "–" if blind is None else f"{blind:.3f}"
-        return f"{name[:23]:24}{row['questions']:>10,}{row['accuracy']:>10.3f}{shown:>15}"
+        shown = "".join(f"{row[name]:>15.3f}" for name in names)
+        return f"{name[:23]:24}{row['questions']:>10,}{row['accuracy']:>10.3f}{shown}"
 
     lines.append(line("all", scores))
     lines += [line(kind, row) for kind, row in scores["by_answer_type"].items()]
@@ -203,8 +225,8 @@ def rows(answered: Sequence[Answered]) -> list[dict[str, Any]]:
             "question": one.question.text,
             "answer": one.answer,
             "accuracy": one.accuracy,
-            "question_only": one.blind,
-            "accuracy_question_only": one.blind_accuracy,
+            **one.blind,
+            **{f"accuracy_{name}": score for name, score in one.blind_accuracy.items()},
             "people": list(one.question.known.answers),
         }
         for one in answered
@@ -218,7 +240,7 @@ def evaluate(arguments: argparse.Namespace, settings: Settings) -> None:
 
     decode = [word for word in arguments.overrides if word.startswith("decode.")]
     model = load(arguments.model, overrides=decode) if decode else load(arguments.model)
-    data = read_data(settings, questions=True)
+    data = read_data(settings, "questions")
     training = () if "train" in arguments.split else data.split("train")
     with counting("answering", "question") as progress:
         answered, problems = answer_all(

@@ -5,7 +5,8 @@
     picture = demo.draw(demo.scene(seed=7))   # one of them, as a PIL image
 
 The road: `things*` and `backgrounds*` hold the drawings, `layouts` composes scenes of them,
-`splits` deals those out, `captions` speaks of them, `questions` asks, and `render` draws them.
+`splits` deals those out, `captions` speaks of them, `questions` asks, `contexts` tells what they
+don't show, and `render` draws them.
 Nothing here imports TensorFlow. The same settings give the same bytes, whatever the number of
 processes (given the same Pillow and NumPy).
 """
@@ -24,14 +25,15 @@ from pathlib import Path
 from captioner.errors import CaptionerError
 from captioner.inputs.demo import render
 from captioner.inputs.demo.captions import captions
+from captioner.inputs.demo.contexts import contexts
 from captioner.inputs.demo.questions import Made, questions
 from captioner.inputs.demo.render import draw
 from captioner.inputs.demo.scenes import KINDS, Scene
 from captioner.inputs.demo.splits import SPLITS, held_out, scene
 
 __all__ = [
-    "KINDS", "Scene", "asked", "captions", "draw", "held_out", "questions", "scene", "split_sizes",
-    "write",
+    "KINDS", "Scene", "asked", "captions", "contexts", "draw", "held_out", "questions", "scene",
+    "split_sizes", "told", "write",
 ]  # fmt: skip
 
 VERSION = 1  # raise it whenever the same settings give other pictures or captions
@@ -107,6 +109,12 @@ def asked(images: int = 2400, seed: int = 0) -> Iterator[tuple[str, str, list[Ma
         scenes = [scene(seed, index, split) for index in range(count)]
         for index, made in enumerate(questions(scenes)):
             yield render.image_name(split, index), split, made
+
+
+def told(images: int = 2400, seed: int = 0) -> Iterator[tuple[str, str, list[tuple[str, str]]]]:
+    """The same with the texts around each picture, and the sentences that need both."""
+    for split, index in _names(images):
+        yield render.image_name(split, index), split, contexts(scene(seed, index, split), split)
 
 
 def _settings(folder: Path) -> dict | None:

@@ -1,7 +1,7 @@
 """Asks about what a scene shows: what, how many, which colour, where, yes or no.
 
-A question alone does not give its answer away. Of the yes-or-no questions of a picture one is
-answered yes and one no, and what is asked about in vain comes up as often as it would be there;
+A question alone does not give its answer away. Of the yes-or-no questions of a picture half are
+answered yes and half no, and what is asked about in vain comes up as often as it would be there;
 colours are as likely as the painter drew them, evenly; of things that are alone and in pairs, of
 which there are many, few are counted.
 
@@ -31,6 +31,8 @@ _RELATIONS = {
     "between": "between the two {}",
 }
 _PLACES = ("on", "under", "in front of")
+_PAIRS = 2  # of yes-or-no questions
+
 _OPPOSITES = {"left of": "right of", "right of": "left of"}
 _SIDES = ("left", "right")
 
@@ -62,40 +64,48 @@ Drawn = Iterator[tuple[str, str, list[str]]]
 
 
 def _yes_or_no(random: Random, scene: Scene, scenes: Sequence[Scene]) -> Drawn:
-    """One question that is answered yes and one that is answered no, each of any sort."""
-    for answer in ("yes", "no"):
-        group = random.choice(scene.groups)
-        sorts = ["there", "there"]
-        sorts += ["colour"] * (group.colour is not None)
-        sorts += ["side"] * (group.position in _SIDES)
-        sort = random.choice(sorts)
-        if sort == "colour":
-            colour = group.colour
-            if answer == "no":
-                others = [one for one in THINGS[group.kind].colours if one != colour]
-                colour = random.choice(others)
-            text = f"{_be(group)} the {_name(group)} {colour}?"
-        elif sort == "side":
-            side = group.position
-            if answer == "no":
-                side = _SIDES[1 - _SIDES.index(side)]
-            text = f"{_be(group)} the {_name(group)} on the {side}?"
-        else:
-            here = {one.kind for one in scene.groups}
+    """Pairs of questions of a sort about a thing: one is answered yes, one no."""
+    sorts = [(sort, group) for group in scene.groups for sort in ("there", "colour", "side")]
+    sorts = [(sort, group) for sort, group in sorts
+             if sort == "there"
+             or (sort == "colour" and group.colour)
+             or (sort == "side" and group.position in _SIDES)]  # fmt: skip
+    random.shuffle(sorts)
+    in_vain: set[str] = set()  # none twice
+    for sort, group in sorts[:_PAIRS]:
+        if sort == "there":
+            here = {one.kind for one in scene.groups} | in_vain
             kind = group.kind
-            while answer == "no" and kind in here:
+            while kind in here:
                 kind = random.choice(random.choice(scenes).groups).kind
-            name = THINGS[kind].name
-            text = f"is there {'an' if name[0] in 'aeiou' else 'a'} {name}?"
-        yield "is", text, [answer] * PEOPLE
+            in_vain.add(kind)
+            true, false = (_there(one) for one in (group.kind, kind))
+        else:
+            if sort == "colour":
+                said = group.colour
+                other = random.choice([one for one in THINGS[group.kind].colours if one != said])
+                form = "{}"
+            else:
+                said = group.position
+                other = _SIDES[1 - _SIDES.index(said)]
+                form = "on the {}"
+            true, false = (
+                f"{_be(group)} the {_name(group)} {form.format(one)}?" for one in (said, other)
+            )
+        yield "is", true, ["yes"] * PEOPLE
+        yield "is", false, ["no"] * PEOPLE
+
+
+def _there(kind: str) -> str:
+    name = THINGS[kind].name
+    return f"is there {'an' if name[0] in 'aeiou' else 'a'} {name}?"
 
 
 def _colour(random: Random, scene: Scene) -> Drawn:
-    coloured = [group for group in scene.groups if group.colour]
-    if coloured:
-        group = random.choice(coloured)
-        text = f"what colour {_be(group)} the {_name(group)}?"
-        yield "what colour", text, [group.colour] * PEOPLE
+    for group in scene.groups:
+        if group.colour:
+            text = f"what colour {_be(group)} the {_name(group)}?"
+            yield "what colour", text, [group.colour] * PEOPLE
 
 
 def _count(random: Random, scene: Scene) -> Drawn:
@@ -107,24 +117,22 @@ def _count(random: Random, scene: Scene) -> Drawn:
 
 def _where(random: Random, scene: Scene) -> Drawn:
     """Of the first of two things by the second, if that is a place; else by the backdrop."""
-    group = random.choice(scene.groups)
-    text = f"where {_be(group)} the {_name(group)}?"
-    first = group is scene.groups[0]
-    if first and scene.relation in _PLACES:
-        place = _RELATIONS[scene.relation].format(_name(scene.groups[1]))
-        yield "where", text, [place] * PEOPLE
-    elif not (first and scene.relation in ("above", "between")):
-        phrases = BACKDROPS[scene.backdrop].phrases[group.zone]
-        answers = [phrases[k % len(phrases)] for k in range(PEOPLE)]
-        yield "where", text, answers
+    for group in scene.groups:
+        text = f"where {_be(group)} the {_name(group)}?"
+        first = group is scene.groups[0]
+        if first and scene.relation in _PLACES:
+            place = _RELATIONS[scene.relation].format(_name(scene.groups[1]))
+            yield "where", text, [place] * PEOPLE
+        elif not (first and scene.relation in ("above", "between")):
+            phrases = BACKDROPS[scene.backdrop].phrases[group.zone]
+            yield "where", text, [phrases[k % len(phrases)] for k in range(PEOPLE)]
 
 
 def _side(random: Random, scene: Scene) -> Drawn:
-    sided = [group for group in scene.groups if group.position in _SIDES]
-    if sided:
-        group = random.choice(sided)
-        text = f"on which side {_be(group)} the {_name(group)}?"
-        yield "which side", text, [group.position] * PEOPLE
+    for group in scene.groups:
+        if group.position in _SIDES:
+            text = f"on which side {_be(group)} the {_name(group)}?"
+            yield "which side", text, [group.position] * PEOPLE
 
 
 def _what(random: Random, scene: Scene) -> Drawn:
