@@ -24,6 +24,7 @@ them; `learning.run`, `serving.trained`, `serving.exporting`, `loading` and the 
 and know no task by name.
 """
 
+import abc
 import argparse
 import importlib
 import json
@@ -63,7 +64,7 @@ class Plan(NamedTuple):
     curves: Sequence[str] = ()
 
 
-class Task:
+class Task(abc.ABC):
     """What the machinery of runs, exports and commands asks of a task; see the module's docstring.
 
     Attributes:
@@ -90,6 +91,7 @@ class Task:
 
     # A run.
 
+    @abc.abstractmethod
     def begin(self, settings: Settings, run: Path, data: Any) -> Any:
         """What has to be known of the data before the model can be built (a vocabulary, class
         names), from the run folder where that has it; `build`, `files` and `plan` are given it.
@@ -97,65 +99,67 @@ class Task:
         Raises:
             CaptionerError: data that can't be trained on.
         """
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def build(self, settings: Settings, begun: Any) -> Any:
         """The model to train, from its pretrained parts, with what belongs to it; called in the
         strategy's scope. It has a `model`; the rest is the task's own affair."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def plan(self, settings: Settings, built: Any, begun: Any, data: Any, replicas: int) -> Plan:
         """What to train on.
 
         Raises:
             CaptionerError: data that can't be trained on.
         """
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def files(self, built: Any, begun: Any) -> Mapping[str, Callable[[Path], None]]:
         """What `restore` needs in the run folder beside config.json and checkpoints: names, with
         functions that write to a path. What is there already is not written again."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def restore(self, settings: Settings, run: Path) -> Any:
         """As `build`, of a run folder, with weights that are about to be restored.
 
         Raises:
             CaptionerError: a file is missing or damaged.
         """
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def score(self, settings: Settings, run: Path, data: Any, split: str) -> tuple[dict, Any]:
         """Scores a run's best weights on a split: what scores.json is to hold, with `settings`
         (what a reader must know to compare figures), and anything to `show` beside it."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def show(self, scores: dict[str, Any], seen: Any) -> str:
         """What `captioner.train` prints at the end; `seen` is None for a run that was finished
         before."""
-        raise NotImplementedError
 
     # An export.
 
-    def serve(self, settings: Settings, built: Any, storage: str, precision: str) -> Any:
+    @abc.abstractmethod
+    def serve(
+        self, settings: Settings, built: Any, storage: str = "float32", precision: str = "float32"
+    ) -> Any:
         """A `tf.Module` to save, with `signatures()`, a dict of concrete functions."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def card(self, facts: Mapping[str, Any]) -> list[str]:
         """The model card's parts between its title and its versions, of the facts in
         `assets.extra/captioner.json` (see `serving.card`)."""
-        raise NotImplementedError
 
     # Use.
 
+    @abc.abstractmethod
     def open_run(self, settings: Settings, folder: Path, **options: Any) -> Any:
         """What `captioner.load` gives for a run folder.
 
         Raises:
             CaptionerError: options that it can't have.
         """
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def open_export(self, folder: Path, saved: Any, about: dict[str, Any], **options: Any) -> Any:
         """What `captioner.load` gives for an export.
 
@@ -165,16 +169,15 @@ class Task:
             about: what `assets.extra/captioner.json` says, {} where that is lost.
             options: of `captioner.load`.
         """
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def evaluate(self, arguments: argparse.Namespace, settings: Settings) -> None:
         """Scores `arguments.model` on a split of the settings' data, prints the scores and writes
         what the options ask for."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def predict(self, arguments: argparse.Namespace, images: Sequence[str]) -> int:
         """Prints what the model says of image files; 1 if one of them couldn't be read."""
-        raise NotImplementedError
 
 
 def get(name: str) -> Task:

@@ -135,7 +135,7 @@ class Captioning(Task):
     # An export.
 
     def serve(
-        self, settings: Settings, built: Built, storage: str, precision: str
+        self, settings: Settings, built: Built, storage: str = "float32", precision: str = "float32"
     ) -> tf.Module:
         return signatures.ServedCaptioner(
             built, settings.decode, settings.model.image_side, storage, precision
@@ -160,7 +160,7 @@ class Captioning(Task):
         if overrides:
             settings = config.changed(settings, overrides, sections=("decode",))
         decode = settings.decode
-        served = self.serve(settings, load_trained(folder), "float32")
+        served = self.serve(settings, load_trained(folder))
         calibration = confidence.read(folder / confidence.FILE)
         weights = confidence.fingerprint(folder) if calibration else None
         dumped = decode.model_dump(mode="json")  # as an export's come out of its file

@@ -88,7 +88,7 @@ class Contrastive(Task):
     # An export.
 
     def serve(
-        self, settings: Settings, built: Built, storage: str, precision: str
+        self, settings: Settings, built: Built, storage: str = "float32", precision: str = "float32"
     ) -> tf.Module:
         return ServedTowers(built, settings.model.image_side, storage, precision)
 

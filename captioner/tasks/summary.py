@@ -61,7 +61,7 @@ class Summarising(Captioning):
         return PromptedValidation(answer, shares, CURVES, texts, dev.source, dev.unreadable)
 
     def serve(
-        self, settings: Settings, built: Built, storage: str, precision: str
+        self, settings: Settings, built: Built, storage: str = "float32", precision: str = "float32"
     ) -> ServedCaptioner:
         side = settings.model.image_side
         return ServedCaptioner(built, settings.decode, side, storage, precision, SharedImages)

@@ -101,7 +101,7 @@ class Answering(Captioning):
         return build(settings, _read_answers(run / _ANSWERS), load=False)
 
     def serve(
-        self, settings: Settings, built: Built, storage: str, precision: str
+        self, settings: Settings, built: Built, storage: str = "float32", precision: str = "float32"
     ) -> ServedCaptioner:
         kind = ChosenAnswers if built.answers else SharedImages
         side = settings.model.image_side
