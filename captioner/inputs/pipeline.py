@@ -192,11 +192,8 @@ class Batches:
         if isinstance(prompt_tokenizer, BertTokenizer):
             prompt_tokenizer = TokenizedPrompts(prompt_tokenizer)
         self._prompts: TokenizedPrompts | ReadPrompts | None = prompt_tokenizer
-        order = np.argsort(data.image, kind="stable")
-        _, starts = np.unique(data.image[order], return_index=True)
-        self._by_image = np.split(order, starts[1:]) if len(order) else []
-        self._per_image = captions_per_image
-        groups = sum(-(-len(one) // captions_per_image) for one in self._by_image)
+        self._ends = _group_ends(data.image, captions_per_image)
+        groups = len(self._ends)
         # A step takes whole groups: as many as hold batch_size captions on average.
         self._groups = max(1, round(batch_size * groups / max(1, len(data))))
         if self._groups < replicas:
@@ -207,22 +204,29 @@ class Batches:
         self.steps = -(-groups // self._groups)
         """Steps of an epoch."""
 
-    def _order(self, epoch: int) -> list[np.ndarray]:
-        """The epoch's groups: captions of one image that a step takes together."""
+    def _order(self, epoch: int) -> Callable[[int, int], list[np.ndarray]]:
+        """The epoch's groups, from one up to another: captions of one image that a step takes
+        together."""
         rng = np.random.default_rng([self._seed, epoch, 0])
-        groups = [
-            part
-            for one in self._by_image
-            for part in np.array_split(rng.permutation(one), -(-len(one) // self._per_image))
-        ]
-        return [groups[i] for i in rng.permutation(len(groups))]
+        # Image by image, and an image's captions in a drawn order; of a million of them, a few
+        # arrays and not a million.
+        captions = np.lexsort([rng.random(len(self.data), np.float32), self.data.image])
+        captions = captions.astype(np.int32)
+        drawn = rng.permutation(len(self._ends)).astype(np.int32)
+
+        def groups(first: int, last: int) -> list[np.ndarray]:
+            starts = (int(self._ends[one - 1]) if one else 0 for one in drawn[first:last])
+            ends = self._ends[drawn[first:last]]
+            return [captions[start:end] for start, end in zip(starts, ends, strict=True)]
+
+        return groups
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[list[Batch]]:
         """Steps `first`, … of an epoch, each as one batch per replica (the last ones of an uneven
         step may be smaller or hold no caption)."""
         groups = self._order(epoch)
         for step in range(first, self.steps):
-            taken = groups[step * self._groups : (step + 1) * self._groups]
+            taken = groups(step * self._groups, (step + 1) * self._groups)
             yield self._step(taken, np.random.default_rng([self._seed, epoch, 1, step]))
 
     def _step(self, groups: list[np.ndarray], rng: np.random.Generator) -> list[Batch]:
@@ -276,7 +280,7 @@ class Batches:
 
     def describe(self, epoch: int, step: int) -> str:
         """The first captions of a step, to find it by."""
-        groups = self._order(epoch)[step * self._groups :][:3]
+        groups = self._order(epoch)(step * self._groups, step * self._groups + 3)
         return ", ".join(repr(self.data.texts[group[0]]) for group in groups)
 
     def signature(self) -> dict[str, tf.TensorSpec]:
@@ -291,6 +295,16 @@ class Batches:
         if self._prompts is not None:
             spec |= {"prompt_rows": tf.TensorSpec([None], tf.int32), **self._prompts.spec}
         return spec
+
+
+def _group_ends(image: np.ndarray, most: int) -> np.ndarray:
+    """int64 [groups]: with captions image by image, where each group of at most so many ends; an
+    image's groups are as even as can be."""
+    _, counts = np.unique(image, return_counts=True)
+    parts = -(-counts // most)
+    sizes, larger = np.divmod(counts, parts)
+    place = np.arange(parts.sum()) - np.repeat(np.cumsum(parts) - parts, parts)
+    return np.cumsum(np.repeat(sizes, parts) + (place < np.repeat(larger, parts)))
 
 
 def prompt_rows(prompts: Sequence[str]) -> tuple[np.ndarray, list[str]]:
