@@ -119,6 +119,10 @@ class Model(Section):
     so that most are said, and near captions (`neighbours`) are near to what the prompt says, too.
     A question's words are left alone, and an empty prompt means nothing. Needs a text encoder."""
 
+    product: bool = False
+    """Whether a word of the prompt is multiplied with what it sees in the picture, too, and not only
+    added to it: whether something is there takes a comparison. Ignored without a text encoder."""
+
     answers: int = Field(default=0, ge=0, le=100_000)
     """Of the recipe vqa: how many of the most frequent answers to choose among, with a classifier
     in the decoder's place; 0 has the decoder say the answer."""

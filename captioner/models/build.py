@@ -102,6 +102,7 @@ def build(settings: Settings, vocabulary: Sequence[str], load: bool = True) -> B
             decoder,
             settings.model.feature_dropout,
             sentence_head=head,
+            product=settings.model.product,
             name="captioner",
         )
         if table and load:
