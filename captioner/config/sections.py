@@ -119,9 +119,9 @@ class Model(Section):
     so that most are said, and near captions (`neighbours`) are near to what the prompt says, too.
     A question's words are left alone, and an empty prompt means nothing. Needs a text encoder."""
 
-    product: bool = False
-    """Whether a word of the prompt is multiplied with what it sees in the picture, too, and not only
-    added to it: whether something is there takes a comparison. Ignored without a text encoder."""
+    guided: bool = False
+    """Whether what the decoder finds in the prompt guides where it looks in the picture, and is
+    compared with what it finds there: for questions. Nothing changes where there is no prompt."""
 
     answers: int = Field(default=0, ge=0, le=100_000)
     """Of the recipe vqa: how many of the most frequent answers to choose among, with a classifier

@@ -30,8 +30,6 @@ class Captioner(keras.Model):
         dropout: float. Dropout on the image encoder's features and on the projected regions.
         sentence_head: `SentenceHead`, or None: what sentence would describe the image, as the
             text encoder embeds it. The decoder hears it beside the regions' mean.
-        product: bool. Whether a prompt's word and what it sees are multiplied, too (Antol et al.,
-            2015, section 4.2), and not only added.
     """
 
     def __init__(
@@ -41,7 +39,6 @@ class Captioner(keras.Model):
         decoder: Decoder,
         dropout: float = 0.0,
         sentence_head: SentenceHead | None = None,
-        product: bool = False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -57,7 +54,6 @@ class Captioner(keras.Model):
         self.region_norm = keras.layers.LayerNormalization(name="region_norm")
         self.feature_dropout = keras.layers.Dropout(dropout)
         self.sentence_head = sentence_head
-        self.product = product
         self.neighbours: Neighbours | None = None
         """Captions for the search to go by, once there are any. Teacher forcing makes no use of
         them: those of training would know the answer."""
@@ -191,8 +187,7 @@ class Captioner(keras.Model):
         seen_mask = None if regions_mask is None else tf.gather(regions_mask, image)
         seen, _ = self.grounding.attend(sequence, (keys, values), seen_mask, training=training)
         mask = tf.cast(prompts["input_mask"], tf.bool)
-        grounded = sequence + seen + sequence * seen if self.product else sequence + seen
-        return self.prompt_norm(grounded), mask, pooled, meant
+        return self.prompt_norm(sequence + seen), mask, pooled, meant
 
     def call(self, inputs, training=False):
         """Teacher forcing: {tokens} and, if wanted, {image, prompt, image_rows, prompt_rows,
