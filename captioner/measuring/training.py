@@ -181,7 +181,7 @@ class Training(Comparison):
         started = time.perf_counter()
         batches = tf.data.Dataset.from_generator(
             lambda: itertools.chain.from_iterable(self._made.epoch(next(self._reading))),
-            output_signature=self._made.signature(made_up.TOKENS),
+            output_signature=self._made.signature(),
         )
         for _ in batches.take(self._steps):
             pass
