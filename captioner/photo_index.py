@@ -190,7 +190,7 @@ class PhotoIndex:
         exact = len(self) <= _EXACT
         found = self._vectors.search(vector, min(count, len(self)), exact=exact)
         names = (self._name(int(key)).partition(" ")[2] for key in found.keys)  # noqa: SIM118
-        near = 1 - np.asarray(found.distances, np.float64)
+        near = np.clip(1 - np.asarray(found.distances, np.float64), -1, 1)  # of half precision
         hits = [Hit(name, float(one)) for name, one in zip(names, near, strict=True)]
         return sorted(hits, key=lambda hit: (-hit.similarity, hit.image))
 

@@ -41,7 +41,7 @@ def build(arguments: argparse.Namespace) -> int:
     gone = _gone(known, set(paths), arguments.photos)
     for path in gone:
         index.remove(known[path][0])
-    added, unreadable = 0, {}
+    added, changed, unreadable = 0, bool(gone), {}
 
     from captioner.learning.data import counting, tell
 
@@ -53,6 +53,7 @@ def build(arguments: argparse.Namespace) -> int:
             for path in chunk:
                 if path in known:  # changed, for better or worse
                     index.remove(known[path][0])
+                    changed = True
             good = [row for row, why in enumerate(errors) if not why]
             rows = [chunk[row] for row in good]
             index.add(rows, [states[path] for path in rows], vectors[good])
@@ -64,7 +65,7 @@ def build(arguments: argparse.Namespace) -> int:
         reason = next(iter(unreadable.items()), None)
         more = f": {printable(reason[0])}: {reason[1]}" if reason else ""
         raise CaptionerError(f"none of {len(paths)} photographs can be indexed{more}")
-    if new or gone:
+    if added or changed:
         index.save()
     for path, why in unreadable.items():
         print(f"{printable(path)}: {why}", file=sys.stderr)
