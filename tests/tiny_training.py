@@ -49,11 +49,29 @@ class Grid(keras.layers.Layer):
         return self(pixels)
 
     def call(self, images):
-        if len(images.shape) == 3:
-            return images
-        pixels = tf.cast(images, tf.float32) / 255
-        quarters = tf.nn.avg_pool2d(pixels, self.half, self.half, "VALID")
-        return tf.matmul(tf.reshape(quarters, [-1, REGIONS, 3]), self.kernel)
+        return images if len(images.shape) == 3 else quarters(images, self.half, self.kernel)
+
+    def folded(self, stages: int = 5, precision: str = "float32") -> tf.Module:
+        return FoldedGrid(self, precision)
+
+
+class FoldedGrid(tf.Module):
+    """What `Grid.folded` gives: a copy of its weights."""
+
+    def __init__(self, grid: Grid, precision: str):
+        super().__init__()
+        self.half = grid.half
+        self.kernel = tf.Variable(tf.cast(grid.kernel, precision), trainable=False)
+
+    def __call__(self, pixels):
+        return quarters(pixels, self.half, tf.cast(self.kernel, tf.float32))
+
+
+def quarters(images, half: int, kernel):
+    pixels = tf.cast(images, tf.float32) / 255
+    return tf.matmul(
+        tf.reshape(tf.nn.avg_pool2d(pixels, half, half, "VALID"), [-1, REGIONS, 3]), kernel
+    )
 
 
 class Cache:

@@ -17,7 +17,6 @@ from captioner.inputs.features import FeatureCache, find_unreadable, open_featur
 from captioner.inputs.pipeline import CachedImages, ReadImages
 from captioner.inputs.records import DataSet, Record, check_unreadable
 from captioner.models.encoders import ImageEncoder
-from captioner.models.folded import FoldedResNet50
 
 
 def tell(text: str) -> None:
@@ -129,7 +128,7 @@ def _features(
     if encoder.begun < len(STAGES):
         fingerprint += f", {encoder.begun} stages"
     encode = tf.function(
-        FoldedResNet50(encoder.net, encoder.begun),
+        encoder.folded(encoder.begun),
         input_signature=[tf.TensorSpec([None, side, side, 3], tf.uint8)],
         autograph=False,
     )

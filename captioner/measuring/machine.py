@@ -57,6 +57,16 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def has_bfloat16() -> bool:
+    """Whether the processor multiplies in bfloat16, as far as the system says so."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:  # another system
+        return False
+    flags = next((one for one in lines if one.startswith(("flags", "Features"))), "").split()
+    return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(flags)
+
+
 def peak_memory() -> int:
     """The most memory that this process has held so far, in bytes."""
     status = Path("/proc/self/status")

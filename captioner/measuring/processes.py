@@ -5,6 +5,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -60,19 +61,52 @@ def memory(bench: Bench) -> Iterator[Comparison]:
     photo = str(bench.files[0])
     served = {"export": export, "photo": photo}
     bare = {"side": bench.side}
+    contenders = [
+        Contender(f"{BARE}, float32", _peak("bare", {**bare, "batch": BATCH})),
+        Contender("import tensorflow", _peak("nothing", {})),
+        Contender("model loaded, one caption", _peak("serve", {**served, "batch": 1})),
+        Contender("model serving", _peak("serve", {**served, "batch": BATCH})),
+    ]
+    notes = []
+    if made := _program(bench):
+        words = [str(made), export, *[photo] * BATCH]
+        contenders.append(
+            Contender("model serving, C++ program", _peak("program", {"words": words}))
+        )
+    else:
+        notes.append("  a C++ program needs Linux, g++ or clang++, and a checkout of captioner")
     yield Comparison(
         "memory",
         f"the most memory of a process, {BATCH} photographs at once",
         MEBIBYTES,
-        [
-            Contender(f"{BARE}, float32", _peak("bare", {**bare, "batch": BATCH})),
-            Contender("import tensorflow", _peak("nothing", {})),
-            Contender("model loaded, one caption", _peak("serve", {**served, "batch": 1})),
-            Contender("model serving", _peak("serve", {**served, "batch": BATCH})),
-        ],
+        contenders,
+        notes=notes,
         most=_MOST,
         warm=0,
     )
+
+
+def _program(bench: Bench) -> Path | None:
+    """The C++ program that captions files with an export, compiled against TensorFlow's package;
+    None where that can't be done."""
+    source = Path(__file__).resolve().parents[2] / "tests" / "caption.cc"
+    compiler = shutil.which("g++") or shutil.which("clang++")
+    if compiler is None or not source.is_file() or not sys.platform.startswith("linux"):
+        return None
+    import tensorflow as tf
+
+    bench.tell("compiling a C++ program")
+    made, libraries = bench.folder / "caption", tf.sysconfig.get_lib()
+    done = subprocess.run(
+        [
+            compiler, *tf.sysconfig.get_compile_flags(), "-w", str(source), "-o", str(made),
+            # The session registers itself in a library that no symbol is asked of.
+            "-Wl,--no-as-needed", f"-L{libraries}", f"-Wl,-rpath,{libraries}",
+            "-l:libtensorflow_cc.so.2", "-l:libtensorflow_framework.so.2",
+        ],
+        capture_output=True,
+    )  # fmt: skip
+    return made if done.returncode == 0 else None
 
 
 def _ended(words: list[str]) -> Callable[[], float]:

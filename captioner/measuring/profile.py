@@ -69,7 +69,7 @@ class Profile:
             return tf.cast(resize(picture, side)[0, 0, 0], tf.int32)
 
         pixels = decode_images(files, side)[0]
-        encode = tf.function(model.image_encoder, autograph=False)
+        encode = tf.function(model.image_encoder.folded(), autograph=False)
         features = encode(pixels)
         project = tf.function(lambda grid: model.encode(grid), autograph=False)
         memory = project(features)

@@ -17,6 +17,7 @@ from captioner.captioning import checked
 from captioner.config import Settings
 from captioner.errors import CaptionerError
 from captioner.inputs.text import SPECIAL
+from captioner.measuring import machine
 from captioner.models.build import Built, build
 from captioner.models.neighbours import Neighbours
 from captioner.pretrained import tiny_text_encoder
@@ -25,6 +26,8 @@ from captioner.serving.trained import load_trained
 
 # Searches that are compared, where the model can be exported with them.
 SEARCHES = {"greedy": 1, "beam 3": 3, "beam 5": 5}
+# The one that is exported in bfloat16, too, where the processor has it.
+_ROUNDED, _IN_BFLOAT16 = "beam 3", ", bfloat16"
 
 # The sizes of the recipe flickr8k, and of what was made of Flickr8k's captions with it.
 WORDS = 2600
@@ -75,19 +78,24 @@ class Subject:
             return [self.own]
         groups = self.settings.decode.groups
         fitting = [name for name, beams in SEARCHES.items() if beams % groups == 0]
-        return [name for name in fitting if name != self.own] + [self.own]
+        found = [name for name in fitting if name != self.own]
+        if _ROUNDED in fitting and machine.has_bfloat16():
+            found.append(_ROUNDED + _IN_BFLOAT16)
+        return [*found, self.own]
 
     def export(self, search: str) -> Path:
         """The version that searches so; made when it is first asked for."""
         if search not in self._exports:
             self._tell(f"exporting: {search}")
-            settings = self.settings
-            if search != self.own:
-                beams = f"decode.beams={SEARCHES[search]}"
+            settings, name = self.settings, search.removesuffix(_IN_BFLOAT16)
+            if name != self.own:
+                beams = f"decode.beams={SEARCHES[name]}"
                 settings = config.changed(settings, [beams], sections=("decode",))
             facts = {"vocabulary": len(self.built.tokenizer)}
             where = self._folder / "exports" / search.replace(" ", "-")
-            self._exports[search] = export(self.built, settings, where, facts)
+            precision = "float32" if name == search else "bfloat16"
+            made = export(self.built, settings, where, facts, precision=precision)
+            self._exports[search] = made
         return self._exports[search]
 
     def call(self, search: str) -> Call:

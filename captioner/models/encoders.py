@@ -12,6 +12,7 @@ import tensorflow as tf
 from captioner.config.freezing import STAGES
 from captioner.inputs.images import normalise
 from captioner.inputs.wordpiece import BERT_INPUTS, READ
+from captioner.models.folded import FoldedResNet50
 
 
 class ImageEncoder(keras.layers.Layer):
@@ -48,6 +49,11 @@ class ImageEncoder(keras.layers.Layer):
         self._finish = None if begun == len(STAGES) else _run(kept, self.net.output)
         self._kept = kept.shape[1:]
         self.built = True
+
+    def folded(self, stages: int = len(STAGES), precision: str = "float32") -> FoldedResNet50:
+        """A copy of its first stages as they are now, without batch norms and quicker: for
+        weights that are not trained any more. Its arguments are those of `FoldedResNet50`."""
+        return FoldedResNet50(self.net, stages, precision)
 
     @property
     def regions(self) -> int:

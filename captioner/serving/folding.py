@@ -14,7 +14,7 @@ def folded(model: keras.Model, precision: str) -> tuple[FoldedResNet50, list[tf.
         model: with weights that are not trained any more.
         precision: what the convolutions compute in, one of `folded.PRECISIONS`.
     """
-    look = FoldedResNet50(model.image_encoder.net, precision=precision)
+    look = model.image_encoder.folded(precision=precision)
     own = {id(variable) for variable in model.image_encoder.variables}
     # Keras variables don't survive a model server's restore; the tf.Variables they hold do.
     rest = [one.value for one in model.variables if id(one) not in own]
