@@ -48,7 +48,8 @@ def of_run(
             there.
 
     Returns:
-        "run", its name; "vocabulary", its WordPieces if it has any; "pretrained", a list of {"part", "name"} and
+        "run", its name; "weights", what tells them from others (`confidence.fingerprint`);
+        "vocabulary", its WordPieces if it has any; "pretrained", a list of {"part", "name"} and
         if known "what" and "licence"; where scored "scores" and "data" (see `trained_on`); where
         calibrated "calibration" (see `captioner.confidence.Calibration`), unless it is of other
         weights than the run has now, which is logged.
@@ -62,6 +63,7 @@ def of_run(
     if (run / "vocabulary.txt").is_file():  # of a task that has one
         pieces = (run / "vocabulary.txt").read_text(encoding="utf-8").count("\n")
         about["vocabulary"] = pieces
+    about["weights"] = confidence.fingerprint(run)
     about["pretrained"] = _pretrained(settings)
     if scores:
         about["scores"] = scores

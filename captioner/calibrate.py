@@ -14,6 +14,7 @@ def main(arguments: argparse.Namespace) -> int:
         raise CaptionerError(f"{arguments.run} is no run folder: it holds no config.json")
 
     from captioner import confidence, config
+    from captioner.captioning import checked
     from captioner.learning.data import read_data, tell
     from captioner.loading import load
 
@@ -28,7 +29,7 @@ def main(arguments: argparse.Namespace) -> int:
     if "train" in arguments.split:
         tell("note: confidences fitted to training images are too high for others")
     weights = confidence.fingerprint(arguments.run)
-    model = load(arguments.run, overrides=arguments.overrides)
+    model = checked(load(arguments.run, overrides=arguments.overrides))
 
     def judged(records, split):
         tell(f"captioning {len(records)} {split} images")

@@ -221,6 +221,17 @@ class Captioner:
             return b"", str(unfit)
 
 
+def checked(model: Any) -> Any:
+    """What `captioner.load` gave, for those who need captions of it.
+
+    Raises:
+        CaptionerError: it is a model of another task.
+    """
+    if not hasattr(model, "caption"):
+        raise CaptionerError(f"{model.source} writes no captions: it is a model of another task")
+    return model
+
+
 def signature_for(captions: int, attention: bool, prompted: bool) -> str:
     """The cheapest signature that gives what is wanted."""
     if captions > 1 or attention:

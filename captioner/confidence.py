@@ -22,7 +22,7 @@ NumPy, no TensorFlow. Legend: N captions.
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -333,8 +333,13 @@ def fingerprint(run: Path) -> str:
     checkpoints = run / "checkpoints"
     steps = sorted(checkpoints.glob("[0-9]*"), reverse=True)
     weights = next((path for path in (checkpoints / "best", *steps) if path.is_dir()), checkpoints)
+    return digest((*sorted(weights.glob("variables.*")), run / _BANK))
+
+
+def digest(paths: Iterable[Path]) -> str:
+    """A SHA-256 of some files' contents, of those that are there."""
     digest = hashlib.sha256()
-    for path in (*sorted(weights.glob("variables.*")), run / _BANK):
+    for path in paths:
         if path.is_file():
             with path.open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())

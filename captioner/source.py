@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from captioner.captioning import Captioner
+from captioner.captioning import Captioner, checked
 from captioner.errors import CaptionerError
 
 WITH_SERVER = ("model_name", "label", "timeout")
@@ -50,7 +50,7 @@ def open_captioner(arguments: argparse.Namespace, **options: Any) -> Captioner:
     if arguments.server is None:
         from captioner.loading import load
 
-        return load(arguments.model, **options)
+        return checked(load(arguments.model, **options))
     from captioner.serving.client import connect
 
     named = {"model": arguments.model_name, "label": arguments.label, "timeout": arguments.timeout}

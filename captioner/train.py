@@ -30,7 +30,7 @@ def main(arguments: argparse.Namespace) -> int:
         print(f"{run} is finished; its scores:")
     print(task.show(outcome["scores"], outcome.get("examples")))
     print(f"\nrun       {run}\nexport    {outcome['export'] or 'none'}")
-    print(f"try       python -m captioner.predict --model {outcome['export'] or run} IMAGE")
+    print(f"try       python -m captioner.predict --model {outcome['export'] or run} {task.example}")
     return 0
 
 

@@ -93,3 +93,24 @@ def exports(tiny_run, tmp_path_factory) -> dict[str, Path]:
     settings = config.load(tiny_run / "config.json")
     half = export(load_trained(tiny_run), settings, folder, {}, storage="float16")
     return {"float32": tiny_run / "export" / "1", "float16": half}
+
+
+@pytest.fixture(scope="session")
+def tiny_towers(drawn, tiny_encoder, tmp_path_factory) -> Path:
+    """A finished run of two towers with one export in `export/1`."""
+    from captioner import config
+    from captioner.learning.run import train
+
+    run = tmp_path_factory.mktemp("towers") / "tiny"
+    overrides = [
+        "model.image_side=64",
+        "model.image_weights=none",
+        f"model.text_encoder={tiny_encoder}",
+        "train.epochs=2",
+        "train.batch_size=40",
+        "train.distribution=none",
+        f"data.folder={tmp_path_factory.mktemp('cache')}",
+    ]
+    settings = config.settings("lit", data=f"csv:{drawn}", overrides=overrides)
+    train(settings, run, run / "export")
+    return run

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "captioner"
-COMMANDS = {"ablate", "calibrate", "train", "evaluate", "predict", "export", "serve", "benchmark"}
+COMMANDS = {
+    "ablate", "calibrate", "train", "evaluate", "predict", "export", "search", "serve", "benchmark",
+}
 
 # A part may import itself and what is named here. The top-level modules stand above the parts,
 # but for these, which everything may use; of the tasks, only what they are found by.
@@ -28,10 +30,12 @@ BELOW = {
     # A task is all that belongs to it, from the data to what commands print.
     "tasks": {
         "inputs", "models", "decoding", "learning", "metrics", "pretrained", "serving", "reporting",
-        "captioning", "confidence", "deletion", "evaluation", "loading", "predicting",
+        "captioning", "confidence", "deletion", "embedding", "evaluation", "loading", "predicting",
     },
     # What is measured is all the rest.
-    "measuring": {"inputs", "models", "decoding", "learning", "serving", "pretrained", "loading"},
+    "measuring": {
+        "inputs", "models", "decoding", "learning", "serving", "pretrained", "loading", "captioning",
+    },
 }
 # A run from beginning to end calls what serves it, too.
 RUN = PACKAGE / "learning" / "run.py"
@@ -140,7 +144,7 @@ HEAVY = ("tensorflow", "keras", "tensorflow_text", "tensorflow_hub", "keras_nlp"
         "import captioner.metrics",
         "import captioner.serving.client, captioner.inputs.convert",
         *(f"import captioner.{name}; captioner.{name}.parser()" for name in
-          ("train", "evaluate", "predict", "export", "serve", "benchmark")),
+          ("train", "evaluate", "predict", "export", "search", "serve", "benchmark")),
         "import captioner.web.server",
         "import captioner.reporting.page, captioner.evaluation",
         "import captioner.pretrained",

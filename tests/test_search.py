@@ -1,375 +1,236 @@
-"""What a search may be told, against brute force over models that are tables.
+"""python -m captioner.search: an index of a folder of photographs, built and searched."""
 
-Legend: B batch, K beams, T tokens, V vocabulary, R regions.
-"""
-
-import itertools
-import random
+import builtins
+import json
+import os
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
-import tensorflow as tf
-from tables import BANNED, END, START, Table, caption, in_groups, score, valid
+from clients import jpeg
 
-from captioner.decoding import phrases
-from captioner.decoding.beam import beam_search, beams_needed
-from captioner.decoding.rules import Rules
+import captioner
+from captioner import photo_index, search
+from captioner.errors import CaptionerError
+from captioner.photo_index import PhotoIndex
 
-VOCABULARY = ["[PAD]", "[START]", "[END]", "man", "##s", "dog"]
-MAN, S, DOG = 3, 4, 5
-EVERYTHING = 40  # captions of at most three words and the end: 1 + 3 + 9 + 27
+pytest.importorskip("usearch", reason="the extra search isn't installed")
 
 
-def text(tokens) -> str:
-    """As the tokenizer joins pieces."""
-    words = "".join(
-        piece[2:] if piece.startswith("##") else f" {piece}"
-        for piece in (VOCABULARY[token] for token in tokens if token != END)
+@pytest.fixture(scope="module")
+def model(tiny_towers):
+    return captioner.load(tiny_towers / "export")
+
+
+@pytest.fixture
+def run(tiny_towers, model, monkeypatch, capsys):
+    """The command in this process: (standard output, standard error)."""
+    monkeypatch.setattr("captioner.loading.load", lambda folder: model)
+
+    def command(name, *words, given=True):
+        words = [name, *map(str, words)]
+        if given or name == "build":
+            words += ["--model", str(tiny_towers / "export")]
+        assert search.main(search.parser().parse_args(words)) == 0
+        return capsys.readouterr()
+
+    return command
+
+
+@pytest.fixture
+def photos(tmp_path) -> Path:
+    """Four photographs, and all that may lie beside them."""
+    folder = tmp_path / "photos"
+    (folder / "below").mkdir(parents=True)
+    for seed, name in enumerate(("a.jpg", "b.JPG", "below/c.jpeg")):
+        (folder / name).write_bytes(jpeg(seed))
+    (folder / "line\nend \udcff.jpg").write_bytes(jpeg(7))
+    (folder / "corrupt.jpg").write_bytes(jpeg(3)[:200])
+    (folder / "empty.png").touch()
+    (folder / "text.gif").write_bytes(b"no picture")
+    (folder / "notes.txt").write_text("no picture either")
+    (folder / "folder.jpg").mkdir()
+    os.symlink("nowhere.jpg", folder / "broken.jpg")
+    os.mkfifo(folder / "pipe.jpg")
+    return folder
+
+
+def listed(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def rows(out: str) -> list[dict]:
+    return [json.loads(line) for line in out.splitlines()]
+
+
+def similarity(hits: list[dict], path: Path) -> float:
+    """Of the one hit with this path."""
+    (found,) = [one["similarity"] for one in hits if one["image"] == str(path)]
+    return found
+
+
+def test_a_hostile_folder(run, photos, tmp_path, model):
+    index = tmp_path / "index"
+    out, err = run("build", photos, "--index", index, "--json")
+    (row,) = rows(out)
+    assert row["photos"] == row["added"] == 4 and row["removed"] == 0
+    assert {Path(one).name for one in row["unreadable"]} == {"corrupt.jpg", "empty.png", "text.gif"}
+    assert "left out: 3 of 7" in err and "corrupt.jpg: " in err
+    # A photograph finds itself, but for half precision; the whole list is in order.
+    out, _ = run("image", photos / "b.JPG", "--index", index, "--json")
+    hits = rows(out)
+    assert similarity(hits, photos / "b.JPG") == pytest.approx(1, abs=2e-3) and len(hits) == 4
+    assert [one["similarity"] for one in hits] == sorted(
+        (one["similarity"] for one in hits), reverse=True
     )
-    return words.strip()
+    # By a sentence: the model's own similarities.
+    out, _ = run("text", "a red ball", "--index", index, "--json")
+    paths = [photos / "a.jpg", photos / "b.JPG", photos / "below/c.jpeg", *photos.glob("line*")]
+    true = model.images(paths)[0] @ model.texts(["a red ball"])[0]
+    for path, one in zip(paths, true, strict=True):
+        assert similarity(rows(out), path) == pytest.approx(one, abs=2e-3)
+    out, _ = run("text", "a red ball", "--index", index, "--count", 3, "--json")
+    assert len(rows(out)) == 3
+    # A name with a line's end stays on its line.
+    out, _ = run("image", next(photos.glob("line*")), "--index", index, given=False)
+    assert len(out.splitlines()) == 4 and all("\t/" in line for line in out.splitlines())
 
 
-def says(tokens, phrase: str) -> bool:
-    return f" {phrase} " in f" {text(tokens)} "
-
-
-def stutters(tokens) -> bool:
-    words = text(tokens).split()
-    return any(a == b for a, b in itertools.pairwise(words))
-
-
-def forbidden(*words):
-    return phrases.follow(VOCABULARY, END, words)
-
-
-def required(*words):
-    pieces = {"man": [MAN], "mans": [MAN, S], "dog": [DOG], "dogs": [DOG, S]}
-    spelled = [[piece for word in phrase.split() for piece in pieces[word]] for phrase in words]
-    return [phrases.require(VOCABULARY, END, *one) for one in zip(words, spelled, strict=True)]
-
-
-def best(table, row, allowed, penalty=1.0):
-    """All captions that are allowed, the best first."""
-    found = [one for one in table.captions() if allowed(one)]
-    return sorted(found, key=lambda one: -score(table.log_prob(row, one), len(one), penalty))
-
-
-def check(table, found, allowed):
-    """That it found all there is, in order, at their log-probabilities."""
-    for row in range(table.rows):
-        expected = best(table, row, allowed)
-        assert valid(found, row) == expected
-        totals = [table.log_prob(row, one) for one in expected]
-        np.testing.assert_allclose(found.log_probs[row, : len(totals)], totals, atol=1e-5)
-
-
-# Phrases.
-
-
-def test_phrases_are_followed_through_any_spelling():
-    """A thousand captions of pieces that spell the same words in several ways."""
-    vocabulary = ["[PAD]", "[UNK]", "[START]", "[END]", "a", "man", "##man", "wo", "m", "##an",
-                  "##a", "##n", "red", "ball", "##hole", "ma"]  # fmt: skip
-    sought = ["man", "a red ball", "red man", "a a"]
-    one = phrases.follow(vocabulary, 3, sought)
-    need = phrases.require(vocabulary, 3, "a red man", [4, 12, 5])
-    draw = random.Random(0)
-    hits = 0
-    for _ in range(3000):
-        tokens = [draw.randrange(4, len(vocabulary)) for _ in range(draw.randint(0, 6))]
-        joined = " ".join(vocabulary[token] for token in tokens).replace(" ##", "")
-        spoken = f" {joined.removeprefix('##')} "
-        state, wanted, said = phrases.FIRST, phrases.FIRST, False
-        for token in tokens:
-            said |= bool(one.said[state, token])
-            state, wanted = one.after[state, token], need.after[wanted, token]
-        assert one.pending[state] == any(spoken.endswith(f" {phrase} ") for phrase in sought)
-        said |= bool(one.said[state, 3])
-        assert said == any(f" {phrase} " in spoken for phrase in sought), spoken
-        assert need.met[wanted] == (" a red man " in spoken)
-        progress = need.said[wanted] + need.being_said[wanted]
-        assert (progress == need.pieces) == need.met[wanted]
-        hits += said
-    assert 300 < hits < 2700
-
-
-def test_progress_counts_pieces_and_falls_back():
-    need = phrases.require(VOCABULARY, END, "mans dog", [MAN, S, DOG])
-    state, seen = phrases.FIRST, []
-    for token in (MAN, S, MAN, S, DOG, S, MAN, S, DOG, MAN, S):
-        state = need.after[state, token]
-        seen.append((int(need.said[state]), int(need.being_said[state])))
-    being_said = [(0, count) for count in (1, 2, 1, 2, 3, 0, 1, 2, 3)]
-    assert seen == [*being_said, (3, 0), (3, 0)]
-
-
-# Words that are forbidden.
-
-
-@pytest.mark.parametrize("words", [("man",), ("mans",), ("man dog",), ("dog man", "mans"),
-                                   ("dog", "dogs", "man")])  # fmt: skip
-@pytest.mark.parametrize("seed", range(2))
-def test_forbidden_words_leave_what_brute_force_leaves(words, seed):
-    table = Table(rows=2, seed=seed)
-    found = table.search(EVERYTHING, forbidden=forbidden(*words), length_penalty=1.0)
-    check(table, found, lambda one: not any(says(one, word) for word in words))
-
-
-@pytest.mark.parametrize("beams", [1, 2, 5])
-def test_a_forbidden_word_is_no_dead_end(beams):
-    """`man` is what the model would say; that nothing good continues it must cost nothing."""
-    table = Table(rows=1)
-    table.log_probs[:] = np.log([1e-9, 1e-9, 0.3, 0.5, 1e-7, 0.2])
-    found = table.search(beams, forbidden=forbidden("man"), length_penalty=1.0)
-    assert found.log_probs[0, 0] > -6
-    assert "man" not in text(caption(found.tokens[0, 0]))
-
-
-@pytest.mark.parametrize("beams", [1, 3])
-def test_a_forbidden_word_may_begin_another(beams):
-    table = Table(rows=1)
-    table.log_probs[:] = np.log([1e-9, 1e-9, 0.05, 0.9, 0.04, 0.01])
-    after_man = table.code(table.code(0, START), MAN)
-    table.log_probs[:, after_man] = np.log([1e-9, 1e-9, 0.1, 0.1, 0.7, 0.1])
-    found = table.search(beams, forbidden=forbidden("man"), length_penalty=1.0)
-    assert text(caption(found.tokens[0, 0])).startswith("mans")
-
-
-def test_one_lane_says_no_word_that_begins_with_a_forbidden_one():
-    table = Table(rows=4, seed=3)
-    tokens = table.search(3, forbidden=forbidden("man"), strict=True).tokens.numpy()
-    assert not (tokens == MAN).any()
-
-
-def test_a_prefix_may_hold_a_forbidden_word_and_go_on_as_it_likes():
-    table = Table(seed=4)
-    found = table.search(EVERYTHING, prefix=tf.constant([[MAN]]), forbidden=forbidden("man"))
-    captions = {text(one) for one in valid(found)}
-    assert {"man", "man dog", "mans"} <= captions
-    assert not any("man" in one.split()[1:] for one in captions)
-
-
-# Words that are required.
-
-
-@pytest.mark.parametrize("words", [("dog",), ("mans",), ("man dog",), ("mans", "dog")])
-@pytest.mark.parametrize("seed", range(2))
-def test_required_words_leave_what_brute_force_leaves(words, seed):
-    table = Table(rows=2, seed=seed)
-    found = table.search(EVERYTHING, required=required(*words), length_penalty=1.0)
-    check(table, found, lambda one: all(says(one, word) for word in words))
-
-
-@pytest.mark.parametrize("beams", [1, 2, 5])
-@pytest.mark.parametrize("words", [("dog",), ("man dog",), ("mans", "dog"), ("dogs", "mans")])
-def test_required_words_are_in_every_caption_however_few_the_beams(beams, words):
-    table = Table(rows=8, tokens=6, seed=5)
-    table.log_probs[..., [DOG, S]] -= 6  # not what the model would say
-    found = table.search(beams, required=required(*words), length_penalty=1.0)
-    for row in range(table.rows):
-        captions = valid(found, row)
-        assert captions and all(says(one, word) for one in captions for word in words)
-        assert len(set(captions)) == len(captions)
-
-
-@pytest.mark.parametrize("beams", [1, 2])
-def test_a_required_word_may_begin_another(beams):
-    """Beams that begin both again and again get no further, so they mustn't be in the way."""
-    table = Table(rows=8, tokens=6, seed=5)
-    table.log_probs[..., DOG] += 4
-    table.log_probs[..., S] -= 8
-    for row in range(8):
-        for one in valid(table.search(beams, required=required("man", "mans")), row):
-            assert says(one, "man") and says(one, "mans")
-
-
-def test_what_has_no_room_is_left_out():
-    """As far as it goes: of two words one; of one none, and then the best there is."""
-    table = Table(seed=6)
-    prefix = tf.constant([[MAN, MAN]])
-    found = table.search(EVERYTHING, prefix=prefix, required=required("dog", "mans"))
-    assert {text(one) for one in valid(found)} == {"man mans", "man man dog"}
-    prefix = tf.constant([[MAN, MAN, MAN]])
-    asked, plain = (table.search(3, prefix=prefix, required=some) for some in (required("dog"), ()))
-    np.testing.assert_array_equal(asked.tokens, plain.tokens)
-    np.testing.assert_array_equal(asked.log_probs, plain.log_probs)
-
-
-def test_a_prefix_may_hold_what_is_required():
-    table = Table(rows=2, seed=7)
-    found = table.search(
-        EVERYTHING, prefix=tf.constant([[DOG], [MAN]]), required=required("dog"), length_penalty=1.0
+def test_adding_leaves_what_is_there_alone(run, photos, tmp_path, model, monkeypatch):
+    index = tmp_path / "index"
+    run("build", photos, "--index", index)
+    before = listed(index)
+    seen = []
+    original = type(model).images
+    monkeypatch.setattr(
+        type(model), "images", lambda self, some: (seen.extend(some), original(self, some))[1]
     )
-    for row, first in enumerate((DOG, MAN)):
-        assert valid(found, row) == best(
-            table, row, lambda one, first=first: one[0] == first and says(one, "dog")
-        )
-    assert (DOG, END) in valid(found)
+    for name in ("corrupt.jpg", "empty.png", "text.gif"):
+        (photos / name).unlink()
+    out, _ = run("build", photos, "--index", index, "--json")
+    assert not seen and rows(out)[0]["added"] == 0 and listed(index) == before
+    # One more, one that changed, one that is gone: two are looked at.
+    (photos / "d.jpg").write_bytes(jpeg(11))
+    (photos / "a.jpg").write_bytes(jpeg(12))
+    (photos / "b.JPG").unlink()
+    out, _ = run("build", photos, "--index", index, "--json")
+    assert sorted(Path(one).name for one in seen) == ["a.jpg", "d.jpg"]
+    assert {k: rows(out)[0][k] for k in ("photos", "added", "removed")} == {
+        "photos": 4, "added": 2, "removed": 1
+    }  # fmt: skip
+    assert len(listed(index)) == 4  # of the old index nothing is left
+    hits = rows(run("image", photos / "a.jpg", "--index", index, "--json")[0])
+    assert len(hits) == 4
+    assert similarity(hits, photos / "a.jpg") == pytest.approx(1, abs=2e-3)  # as it is now
+    assert not any(one["image"].endswith("b.JPG") for one in hits)
+    # Other folders' photographs stay.
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "e.jpg").write_bytes(jpeg(13))
+    out, _ = run("build", tmp_path / "more", "--index", index, "--json")
+    assert rows(out)[0]["photos"] == 5
 
 
-@pytest.mark.parametrize("groups", [1, 2])
-def test_required_and_forbidden_words_together(groups):
-    table = Table(rows=3, tokens=5, seed=8)
-    found = table.search(
-        4, required=required("dog"), forbidden=forbidden("man", "dog dog"), groups=groups,
-        diversity=0.5, length_penalty=1.0,
-    )
-    for row in range(3):
-        captions = valid(found, row)
-        assert len(captions) >= 3
-        for one in captions:
-            assert says(one, "dog") and not says(one, "man") and not says(one, "dog dog")
+def test_whole_or_not_at_all(run, photos, tmp_path, monkeypatch):
+    """A disk that fills up, or a kill, under any file of a build: the index is the old one."""
+    index = tmp_path / "index"
+    run("build", photos / "a.jpg", "--index", index)
+    before = listed(index)
+    for broken in ("_described", "os.replace", "np.save"):
+        def full(*_):
+            raise OSError(28, "No space left on device")
+
+        with monkeypatch.context() as patched:
+            owner = photo_index
+            *path, name = broken.split(".")
+            for part in path:
+                owner = getattr(owner, part)
+            patched.setattr(owner, name, full)
+            with pytest.raises((OSError, CaptionerError)):
+                run("build", photos, "--index", index)
+        assert listed(index) == before
+    assert len(rows(run("text", "a", "--index", index, "--json")[0])) == 1
 
 
-# Repeats, lengths, coverage.
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("index.json", lambda data: data[:20]),
+        ("index.json", lambda data: data.replace(b'"format": 1', b'"format": 9')),
+        ("vectors", lambda data: data[:-10]),
+        ("ends", lambda data: data[: len(data) // 2]),
+        ("names", lambda data: b""),
+    ],
+)
+def test_a_damaged_index_is_one_clear_error(run, photos, tmp_path, name, change):
+    index = tmp_path / "index"
+    run("build", photos / "a.jpg", photos / "b.JPG", "--index", index)
+    (path,) = index.glob(f"{name}*")
+    path.write_bytes(change(path.read_bytes()))
+    for words in (["text", "a"], ["build", photos]):
+        with pytest.raises(CaptionerError, match="damaged") as raised:
+            run(*words, "--index", index)
+        assert "\n" not in str(raised.value)
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_without_stutter_it_finds_what_brute_force_finds(seed):
-    table = Table(rows=2, tokens=5, seed=seed)
-
-    def allowed(one):  # nor a word after itself, spelled as its beginning
-        again = any(a == b != S for a, b in itertools.pairwise(one))
-        return not stutters(one) and not again
-
-    found = table.search(150, no_stutter=VOCABULARY, length_penalty=1.0)
-    check(table, found, allowed)
-    assert (MAN, S, MAN, END) in valid(found) and (MAN, S, MAN, S, END) not in valid(found)
+def test_another_model_s_vectors_are_refused(run, photos, tmp_path, model, monkeypatch):
+    index = tmp_path / "index"
+    run("build", photos, "--index", index)
+    monkeypatch.setattr(model, "identity", "another")
+    for words in (["text", "a"], ["image", photos / "a.jpg"], ["build", photos]):
+        with pytest.raises(CaptionerError, match="is of another model"):
+            run(*words, "--index", index)
 
 
-def test_a_word_is_the_same_however_it_is_spelled():
-    """man = m ##an = m ##a ##n, but not mm ##an."""
-    vocabulary = ["[PAD]", "[START]", "[END]", "man", "##an", "m", "##a", "##n", "mm"]
-    rules = Rules(max_tokens=9, end=END, no_stutter=vocabulary)
-    for tokens, barred in (
-        ([3], {3}),
-        ([3, 5], {4, 5}),
-        ([5, 4], {3}),
-        ([5, 6, 7, 5], {4, 5}),
-        ([5, 6, 7, 5, 6], {7}),
-        ([3, 8], {8}),
-        ([], set()),
-    ):
-        spoken = rules.begin(1, 1)
-        for token in tokens:
-            spoken = rules.follow(spoken, tf.constant([[token]]))
-        prefix = tf.zeros([1, 9], tf.int32)
-        said, t = tf.zeros([1, 1, 9], tf.int32), tf.constant(len(tokens))
-        bars = rules.bars(t, said, prefix, spoken, 9)
-        assert set(np.flatnonzero(bars[0, 0].numpy() < 0)) == barred, tokens
+def test_what_can_not_be_searched(run, photos, tmp_path, tiny_run):
+    index = tmp_path / "index"
+    with pytest.raises(CaptionerError, match="is no index: python -m captioner.search build"):
+        run("text", "a", "--index", index)
+    with pytest.raises(CaptionerError, match="none of 1 photographs can be indexed: .*empty.png"):
+        run("build", photos / "empty.png", "--index", index)
+    assert not index.exists()
+    with pytest.raises(CaptionerError, match="holds other things"):
+        run("build", photos, "--index", photos)
+    run("build", photos, "--index", index)
+    with pytest.raises(CaptionerError, match=r"corrupt\.jpg: "):
+        run("image", photos / "corrupt.jpg", "--index", index)
+    words = ["text", "a", "--index", str(index), "--model", str(tiny_run)]
+    with pytest.raises(CaptionerError, match="a model of the task caption"):
+        search.main(search.parser().parse_args(words))
 
 
-@pytest.mark.parametrize("least", [1, 2, 3, 4])
-def test_no_caption_is_shorter_than_allowed(least):
-    table = Table(rows=2, seed=9)
-    found = table.search(EVERYTHING, min_tokens=least, length_penalty=1.0)
-    check(table, found, lambda one: len(one) >= least)
+def test_without_the_extra_it_says_how_to_get_it(tmp_path, monkeypatch):
+    original = builtins.__import__
+
+    def without(name, *rest):
+        if name.startswith("usearch"):
+            raise ImportError(name)
+        return original(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    words = ["text", "a", "--index", str(tmp_path)]
+    with pytest.raises(CaptionerError, match=r"pip install -e '\.\[search\]'"):
+        search.main(search.parser().parse_args(words))
 
 
-@pytest.mark.parametrize("penalty", [0.05, 1.0])
-def test_coverage_orders_by_what_was_looked_at(penalty):
-    """Two regions; where the model looks depends on the history."""
-    table = Table(seed=10)
-    looks = np.random.default_rng(0).dirichlet([0.3, 0.3], len(table.log_probs[0]))
-
-    def step(tokens, state):
-        log_probs, state = table.step(tokens, {"seen": state["seen"]})
-        seen = tf.gather(tf.constant(looks, tf.float32), state["seen"][..., 1])
-        return log_probs, {**state, "seen_at": seen}
-
-    state = {**table.state(EVERYTHING), "seen_at": tf.zeros([1, EVERYTHING, 2])}
-    found = beam_search(
-        step, state, batch=1, beams=EVERYTHING, rules=Rules(4, END, BANNED), start=START,
-        length_penalty=1.0, coverage_penalty=penalty, trace="seen_at",
-    )
-
-    def by_hand(one):
-        paid = np.minimum(looks[table.codes(one)].sum(0), 1)
-        return table.log_prob(0, one) / len(one) + penalty * np.log(np.maximum(paid, 1e-6)).sum()
-
-    expected = sorted(table.captions(), key=lambda one: -by_hand(one))
-    assert valid(found) == expected
-    np.testing.assert_allclose(found.scores[0], [by_hand(one) for one in expected], atol=1e-4)
-    assert expected != best(table, 0, lambda one: True)
-
-
-# Groups.
-
-
-@pytest.mark.parametrize(("beams", "groups"), [(2, 2), (4, 2), (6, 3), (5, 5)])
-@pytest.mark.parametrize("diversity", [0.0, 0.4, 3.0])
-def test_groups_find_what_the_search_by_hand_finds(beams, groups, diversity):
-    table = Table(rows=6, tokens=5, seed=11, sharpness=2.0)
-    found = table.search(beams, groups=groups, diversity=diversity, length_penalty=1.0)
-    for row in range(table.rows):
-        expected = in_groups(table, row, beams, groups, diversity)
-        assert valid(found, row) == [words for _, words in expected]
-        np.testing.assert_allclose(
-            found.scores[row, : len(expected)], [one for one, _ in expected], atol=1e-5
-        )
-        for one, total in zip(valid(found, row), found.log_probs[row], strict=False):
-            np.testing.assert_allclose(total, table.log_prob(row, one), atol=1e-5)
-
-
-def test_groups_differ_where_plain_beams_agree():
-    table = Table(rows=10, tokens=5, seed=12, sharpness=1.0)
-    table.log_probs[:, table.code(0, START), MAN] += 3
-
-    def first_words(**options):
-        found = table.search(3, length_penalty=1.0, **options)
-        return [len({one[0] for one in valid(found, row)}) for row in range(10)]
-
-    plain, diverse = first_words(), first_words(groups=3, diversity=20.0)
-    assert np.mean(plain) < 2 and min(diverse) >= 2
-    found = table.search(6, groups=3, diversity=0.1)
-    assert all(len(set(valid(found, row))) == len(valid(found, row)) for row in range(10))
-
-
-# Graphs and batches.
-
-
-OPTIONS = [
-    {"forbidden": forbidden("man")},
-    {"required": required("dog", "mans")},
-    {"groups": 2, "diversity": 0.7},
-    {"no_stutter": VOCABULARY, "min_tokens": 3, "no_repeat": 2},
-    {"forbidden": forbidden("dogs"), "required": required("dog"), "groups": 2, "diversity": 0.3},
-]
-
-
-@pytest.mark.parametrize("options", OPTIONS, ids=["|".join(one) for one in OPTIONS])
-def test_a_graph_of_any_batch_gives_what_a_row_alone_gives(options):
-    table = Table(rows=3, tokens=5, seed=13)
-    options = options | {"length_penalty": 0.7, "trace": "seen"}
-    names = {"max_tokens": 5, "end": END, "banned": BANNED}
-    names |= {key: value for key, value in options.items() if key in Rules.__dataclass_fields__}
-    rest = {key: value for key, value in options.items() if key not in names}
-    rules = Rules(**names)
-    needed = beams_needed(4, rules, rest.get("required", ()))
-
-    @tf.function(
-        input_signature=[tf.TensorSpec([None], tf.int32), tf.TensorSpec([None, None], tf.int32)],
-        autograph=False,
-    )
-    def search(rows, prefix):
-        seen = tf.stack([rows, tf.zeros_like(rows)], -1)
-        state = {"seen": tf.repeat(seen[:, None], needed, axis=1)}
-        return beam_search(
-            table.step, state, batch=tf.shape(rows)[0], beams=4, rules=rules, start=START,
-            prefix=prefix, **rest,
-        )
-
-    for rows, prefix in itertools.product(([0, 1, 2], [2, 1], []), (0, DOG)):
-        forced = tf.fill([len(rows), 1], prefix)
-        together = search(tf.constant(rows, tf.int32), forced)
-        for place, row in enumerate(rows):
-            alone = table.search(4, rows=[row], prefix=forced[:1], **options)
-            for a, b in zip(together, alone, strict=True):
-                np.testing.assert_array_equal(a[place], b[0])
-        tokens, trace = together.tokens.numpy(), together.trace.numpy()
-        # What was traced is of the caption it stands beside.
-        for place, row in enumerate(rows):
-            for beam, words in enumerate(valid(together, place)):
-                assert trace[place, beam, : len(words), 1].tolist() == table.codes(words)
-                assert (trace[place, beam, : len(words), 0] == row).all()
-        assert not trace[tokens == 0].any()
+def test_many_vectors_are_found_without_being_read(tmp_path, monkeypatch):
+    """The graph of neighbours finds what comparing with all finds, memory-mapped."""
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(3000, 16)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    made = PhotoIndex.begin(tmp_path / "index", "m", "i", 16)
+    names = [f"/p/{at}.jpg" for at in range(3000)]
+    for start in (0, 1500):  # in two goes, the second into what the first wrote
+        part = slice(start, start + 1500)
+        made = PhotoIndex.begin(tmp_path / "index", "m", "i", 16)
+        made.add(names[part], ["1:1"] * 1500, vectors[part])
+        made.save()
+    found = PhotoIndex.open(tmp_path / "index")
+    assert len(found) == 3000
+    queries = vectors[::100] + 0.1 * rng.normal(size=(30, 16)).astype(np.float32)
+    queries /= np.linalg.norm(queries, axis=1, keepdims=True)
+    true = [{names[at] for at in np.argsort(-one)[:10]} for one in queries @ vectors.T]
+    monkeypatch.setattr(photo_index, "_EXACT", 0)
+    near = [{hit.image for hit in found.search(one, 10)} for one in queries]
+    assert np.mean([len(a & b) / 10 for a, b in zip(true, near, strict=True)]) > 0.97
+    shutil.rmtree(tmp_path / "index")

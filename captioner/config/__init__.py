@@ -1,5 +1,5 @@
-"""What a run is made of: `sections` has the settings, each with what it does; `reading` makes them
-of a recipe and the command line."""
+"""What a run is made of: `sections` has the settings, each with what it does, and `heads` those of
+single tasks; `reading` makes them of a recipe and the command line."""
 
 from captioner.config.reading import (
     build,
@@ -10,9 +10,11 @@ from captioner.config.reading import (
     recipes,
     settings,
 )
+from captioner.config.heads import Contrastive
 from captioner.config.sections import Data, Decode, Model, Settings, Text, Train
 
 __all__ = [
+    "Contrastive",
     "Data",
     "Decode",
     "Model",

@@ -11,7 +11,8 @@ from typing import Any
 
 import pydantic
 
-from captioner.config.sections import Section, Settings
+from captioner.config.section import Section
+from captioner.config.sections import Settings
 from captioner.errors import CaptionerError
 
 # How Python spells bytes that aren't UTF-8.

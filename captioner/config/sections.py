@@ -14,14 +14,8 @@ import pydantic
 from pydantic import Field
 
 from captioner.config.freezing import STAGES, frozen_stages
-
-
-class Section(pydantic.BaseModel):
-    """Settings that belong together; what isn't known is refused."""
-
-    model_config = pydantic.ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
-    )
+from captioner.config.heads import Contrastive
+from captioner.config.section import Section
 
 
 class Data(Section):
@@ -338,6 +332,7 @@ class Settings(Section):
     model: Model = Model()
     train: Train = Train()
     decode: Decode = Decode()
+    contrastive: Contrastive = Contrastive()
 
     @pydantic.model_validator(mode="after")
     def _consistent(self) -> "Settings":

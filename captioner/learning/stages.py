@@ -169,7 +169,7 @@ def learn_sentences(
     targets = np.zeros((len(kept), vectors.shape[1]), np.float32)
     np.add.at(targets, owner, vectors)
     targets /= np.bincount(owner)[:, None]
-    features = np.stack([_means(cache, kept, view) for view in range(cache.views)], axis=1)
+    features = np.stack([means(cache, kept, view) for view in range(cache.views)], axis=1)
     fit = sentences.fit(features, targets)
     built.model.sentence_head.kernel.assign(fit.kernel)
     built.model.sentence_head.bias.assign(fit.bias)
@@ -211,7 +211,7 @@ def _neighbours(
     )
 
 
-def _means(cache: FeatureCache, rows: np.ndarray, view: int) -> np.ndarray:
+def means(cache: FeatureCache, rows: np.ndarray, view: int) -> np.ndarray:
     """The mean region of each image in a view: float32 [n, D]."""
     parts = [
         cache.rows(rows[part], np.full(len(rows[part]), view)).astype(np.float32).mean(1)

@@ -13,7 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from captioner import config, loading
+from captioner.captioning import checked
 from captioner.config import Settings
+from captioner.errors import CaptionerError
 from captioner.inputs.text import SPECIAL
 from captioner.models.build import Built, build
 from captioner.models.neighbours import Neighbours
@@ -120,8 +122,11 @@ def subject(model: Path | None, folder: Path, tell: Tell) -> Subject:
         tell("loading the run")
         name = model.resolve().name
         about = f"the run {name}"
-        return Subject(about, settings, load_trained(model), _named(settings), {}, folder, tell)
-    loaded = loading.load(model)
+        trained = load_trained(model)
+        if not isinstance(trained, Built):
+            raise CaptionerError(f"{model} writes no captions: it is a model of another task")
+        return Subject(about, settings, trained, _named(settings), {}, folder, tell)
+    loaded = checked(loading.load(model))
     settings = _settings_of(Path(loaded.source))
     own = _search(loaded.settings.get("search", "beam"), loaded.beams)
     parent = Path(loaded.source).resolve()

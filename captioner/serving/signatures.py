@@ -94,8 +94,8 @@ class Functions:
                 tf.size(prompt), tf.size(image_bytes), "there must be a prompt for each image"
             )
             with tf.control_dependencies([same]):
-                prompt = _one_line(_filled(prompt))
-        image_bytes = _filled(image_bytes)
+                prompt = _one_line(filled(prompt))
+        image_bytes = filled(image_bytes)
         return image_bytes, prompt, *self.look(image_bytes)
 
     def look(self, image_bytes):
@@ -181,7 +181,7 @@ class ServedCaptioner(tf.Module):
         return {name: one.get_concrete_function() for name, one in self.functions.items()}
 
 
-def _filled(rows):
+def filled(rows):
     """A batch [B], one blank row for an empty one: convolutions of nothing fail in some graphs."""
     return tf.concat([rows, tf.fill([tf.maximum(1 - tf.size(rows), 0)], "")], 0)
 

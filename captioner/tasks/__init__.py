@@ -15,7 +15,7 @@ To add one:
    encoders are named `image_encoder` and `text_encoder`: the patterns of `train.freeze`, the
    encoders' rate and the checkpoints go by variables' names.
 2. Add a line to `_MODULES` below, and its settings, if it has any, as a section of
-   `captioner/config/sections.py`.
+   `captioner/config/heads.py`.
 3. Write `captioner/recipes/NAME.toml` that begins with `task = "NAME"`.
 
 The methods come in the order in which a run calls them: `begin`, `build`, `files`, `plan`, and when
@@ -37,6 +37,7 @@ from captioner.errors import CaptionerError
 # Name to module, with an object `TASK` each.
 _MODULES = {
     "caption": "captioner.tasks.caption",
+    "contrastive": "captioner.tasks.contrastive",
     "summary": "captioner.tasks.summary",
     "vqa": "captioner.tasks.vqa",
 }
@@ -76,6 +77,7 @@ class Task:
         prompts: str. What it needs of the demo's pictures beside captions, as `inputs.readers`
             has it.
         exports: str. The folder in saved_models/ of runs that name none.
+        example: str. What `captioner.predict` may be given of it.
     """
 
     name: str
@@ -84,6 +86,7 @@ class Task:
     predict_options: frozenset[str] = frozenset()
     prompts: str = ""
     exports: str = "captioner"
+    example: str = "IMAGE"
 
     # A run.
 

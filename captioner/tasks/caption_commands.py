@@ -39,11 +39,12 @@ def evaluate(arguments: argparse.Namespace, settings: Settings) -> None:
         report_file(arguments.report).parent.mkdir(parents=True, exist_ok=True)
 
     from captioner import evaluation
+    from captioner.captioning import checked
     from captioner.learning.data import counting, read_data, tell
     from captioner.loading import load
 
     model = load(arguments.model, overrides=decode) if decode else load(arguments.model)
-    against = load(arguments.against) if arguments.against else None
+    against = checked(load(arguments.against)) if arguments.against else None
     data = read_data(settings)
     records = data.split(arguments.split)
     if arguments.deletion and arguments.prompts == "data" and any(one.prompts for one in records):

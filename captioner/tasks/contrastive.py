@@ -1,0 +1,258 @@
+"""Two towers, for retrieval: images and texts as points of one space."""
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from captioner import __version__, confidence
+from captioner.config import Settings
+from captioner.embedding import Embedder
+from captioner.errors import CaptionerError
+from captioner.evaluation import write_json
+from captioner.inputs.named import printable
+from captioner.inputs.records import DataSet, Problems, Record, check_unreadable
+from captioner.learning import linear_towers, pairs
+from captioner.learning.data import Images, counting, prepare_images, read_data, tell
+from captioner.metrics import retrieval
+from captioner.models.towers import Built, build
+from captioner.serving import card_towers
+from captioner.serving.contract import EMBEDDING_SIGNATURES
+from captioner.serving.towers import ServedTowers
+from captioner.tasks import Plan, Task
+
+_BATCH = 16
+# Of the baseline's space; wider scored no better.
+_BASELINE_WIDTH = 256
+
+
+class Contrastive(Task):
+    """See `captioner.tasks.Task`."""
+
+    name = "contrastive"
+    signatures = EMBEDDING_SIGNATURES
+    predict_options = frozenset(("prompt",))
+    example = "--prompt 'a dog in the snow' IMAGE..."
+
+    # A run.
+
+    def begin(self, settings: Settings, run: Path, data: DataSet) -> None:
+        if not data.split("train"):
+            raise CaptionerError(
+                f"{settings.data.spec} has no training images: its split column or lists must "
+                "name some `train`"
+            )
+
+    def build(self, settings: Settings, begun: None) -> Built:
+        return build(settings)
+
+    def plan(
+        self, settings: Settings, built: Built, begun: None, data: DataSet, replicas: int
+    ) -> Plan:
+        train, dev = prepare_images(settings, built.model.image_encoder, data)
+        if settings.contrastive.start == "sentences":
+            with counting("embedding captions", "caption") as progress:
+                pairs.start(settings, built, train, tell, progress)
+        stages = pairs.stages(settings, built, train, replicas)
+        if not dev.readable:
+            return Plan(stages)
+        curves = ("mean_recall", "text_to_image_R@10", "image_to_text_R@10")
+        return Plan(stages, pairs.Recall(built, dev).scores, curves=curves)
+
+    def files(self, built: Built, begun: None) -> Mapping[str, Callable[[Path], None]]:
+        return {}
+
+    def restore(self, settings: Settings, run: Path) -> Built:
+        return build(settings, load=False)
+
+    def score(
+        self, settings: Settings, run: Path, data: DataSet, split: str
+    ) -> tuple[dict[str, Any], None]:
+        path = run / linear_towers.FILE
+        if settings.data.cache_features and not path.is_file():
+            tell("training the baseline: two linear layers on the frozen encoders")
+            _fit_baseline(settings, data, path)
+        records = data.split(split)
+        tell(f"embedding {len(records)} {split} images and their captions")
+        model = self.open_run(settings, run)
+        scores, _ = _scored(model, records, settings.data.unreadable_limit)
+        if path.is_file():
+            scores["baseline"] = _baseline_scores(settings, path, records)
+        return scores | {"settings": _conditions(model, settings.data.spec, split)}, None
+
+    def show(self, scores: dict[str, Any], seen: Any) -> str:
+        return _table(scores)
+
+    # An export.
+
+    def serve(self, settings: Settings, built: Built, storage: str) -> tf.Module:
+        return ServedTowers(built, settings.model.image_side, storage)
+
+    def card(self, facts: Mapping[str, Any]) -> list[str]:
+        return card_towers.parts(facts)
+
+    # Use.
+
+    def open_run(self, settings: Settings, folder: Path, **options: Any) -> Embedder:
+        from captioner.serving.trained import load_trained
+
+        _refuse(folder, options)
+        served = ServedTowers(load_trained(folder), settings.model.image_side)
+        return _embedder(folder, served.functions, confidence.fingerprint(folder), served)
+
+    def open_export(
+        self, folder: Path, saved: Any, about: dict[str, Any], **options: Any
+    ) -> Embedder:
+        _refuse(folder, options)
+        # Of a run that is known, it is the run's: their vectors are the same to rounding.
+        identity = about.get("weights")
+        if not isinstance(identity, str):
+            identity = confidence.digest(sorted((folder / "variables").iterdir()))
+        return _embedder(folder, dict(saved.signatures), identity, saved)
+
+    def evaluate(self, arguments: argparse.Namespace, settings: Settings) -> None:
+        from captioner import config
+        from captioner.loading import load
+
+        model = load(arguments.model)
+        data = read_data(settings)
+        records = data.split(arguments.split)
+        with counting("embedding") as progress:
+            scores, problems = _scored(
+                model, records, settings.data.unreadable_limit, progress
+            )
+        if problems:
+            tell(f"left out: {problems.summary()}")
+        path = arguments.model / linear_towers.FILE
+        if path.is_file():
+            mine = config.load(arguments.model / "config.json")
+            scores["baseline"] = _baseline_scores(mine, path, records)
+        scores["settings"] = _conditions(model, settings.data.spec, arguments.split)
+        print(_table(scores))
+        if arguments.scores:
+            write_json(arguments.scores, scores)
+
+    def predict(self, arguments: argparse.Namespace, images: Sequence[str]) -> int:
+        import json
+        import sys
+
+        from captioner.loading import load
+
+        if not arguments.prompt.strip():
+            raise CaptionerError(
+                f"{arguments.model} compares images with a text: add --prompt TEXT (or search a "
+                "folder of photos: python -m captioner.search)"
+            )
+        model = load(arguments.model)
+        (text,) = model.texts([arguments.prompt])
+        failed = False
+        for start in range(0, len(images), _BATCH):
+            chunk = images[start : start + _BATCH]
+            vectors, errors = model.images(chunk)
+            for image, vector, error in zip(chunk, vectors, errors, strict=True):
+                failed |= bool(error)
+                similar = None if error else float(vector @ text)
+                if arguments.json:
+                    row = {"image": image, "similarity": similar, "error": error or None}
+                    print(json.dumps(row), flush=True)
+                elif error:
+                    print(f"{printable(image)}: {error}", file=sys.stderr)
+                else:
+                    print(f"{printable(image)}\t{similar:.4f}", flush=True)
+        return 1 if failed else 0
+
+
+def _refuse(folder: Path, options: Mapping[str, Any]) -> None:
+    if options:
+        raise CaptionerError(
+            f"{folder} embeds images and texts, and writes no captions: it takes no "
+            f"{' or '.join(sorted(options))}"
+        )
+
+
+def _embedder(
+    folder: Path, functions: dict[str, Callable], identity: str, keep: Any
+) -> Embedder:
+    def call(signature: str, inputs: dict[str, list[bytes]]) -> dict[str, Any]:
+        tensors = {name: tf.constant(rows, tf.string) for name, rows in inputs.items()}
+        return {name: one.numpy() for name, one in functions[signature](**tensors).items()}
+
+    return Embedder(folder, call, identity, keep)
+
+
+# Scores.
+
+
+def _scored(
+    model: Embedder,
+    records: Sequence[Record],
+    unreadable_limit: float,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[dict[str, Any], Problems]:
+    """Retrieval among some images, from their files; those that can't be read are left out."""
+    if not records:
+        raise CaptionerError("no images to evaluate on: the data set has none in this split")
+    vectors, errors = model.images([record.image for record in records], progress)
+    problems = Problems()
+    bad = [f"{one.image}: {why}" for one, why in zip(records, errors, strict=True) if why]
+    check_unreadable(problems, bad, len(records), unreadable_limit)
+    kept = [at for at, why in enumerate(errors) if not why]
+    if not kept:
+        raise CaptionerError(f"none of the images could be read ({bad[0]})")
+    captions, owner = pairs.captions_of([records[at] for at in kept])
+    found = retrieval.scores(vectors[kept], model.texts(captions), owner)
+    return {"images": len(kept), "texts": len(captions), **found}, problems
+
+
+def _fit_baseline(settings: Settings, data: DataSet, path: Path) -> None:
+    built = build(settings)
+    train, _ = prepare_images(settings, built.model.image_encoder, data)
+    if built.model.image_encoder.begun_shape[1] != built.model.image_encoder.width:
+        return  # what is cached are earlier stages: the encoder wasn't frozen
+    with counting("embedding captions", "caption") as progress:
+        _, features, vectors, owner = pairs.frozen(settings, built, train, progress)
+    layers = linear_towers.fit(features, vectors, owner, _BASELINE_WIDTH, settings.train.seed)
+    linear_towers.write(path, layers)
+
+
+def _baseline_scores(settings: Settings, path: Path, records: Sequence[Record]) -> dict[str, Any]:
+    """The baseline's, with the encoders as they were before training."""
+    random = {"start": "random", "width": _BASELINE_WIDTH}
+    own = settings.contrastive.model_copy(update=random)
+    built = build(settings.model_copy(update={"contrastive": own}))
+    linear_towers.put(path, built.model)
+    served = ServedTowers(built, settings.model.image_side)
+    model = _embedder(path.parent, served.functions, "baseline", served)
+    scores, _ = _scored(model, records, 1.0)
+    return {name: scores[name] for name in scores if name not in ("images", "texts")}
+
+
+def _conditions(model: Embedder, spec: str, split: str) -> dict[str, Any]:
+    """What a reader must know to compare figures."""
+    return {
+        "captioner": __version__,
+        "model": str(model.source),
+        "data": spec,
+        "split": split,
+        "scorers": "captioner.metrics.retrieval: a caption's image among all; an image's first "
+        "caption among all, each of its own counted as right; ties count as wrong",
+    }
+
+
+def _table(scores: Mapping[str, Any]) -> str:
+    """Both directions, and the baseline beside."""
+    lines = [f"{scores['images']} images, {scores['texts']} captions"]
+    baseline = scores.get("baseline", {})
+    head = f"{'':26}{'model':>8}"
+    lines.append(head + f"{'linear layers':>16}" if baseline else head)
+    for name, value in scores.items():
+        if "_to_" in name:
+            form = ".1f" if name.endswith("rank") else ".3f"
+            line = f"{name:26}{format(value, form):>8}"
+            lines.append(line + f"{format(baseline[name], form):>16}" if baseline else line)
+    return "\n".join(lines)
+
+
+TASK = Contrastive()
