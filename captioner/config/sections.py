@@ -120,7 +120,8 @@ class Model(Section):
 
     guided: bool = False
     """Whether what the decoder finds in the prompt guides where it looks in the picture, and is
-    compared with what it finds there: for questions. Nothing changes where there is no prompt."""
+    compared with what it finds there: for questions. Nothing changes where there is no prompt.
+    Ignored with `answers`, which does so anyway."""
 
     answers: int = Field(default=0, ge=0, le=100_000)
     """Of the recipe vqa: how many of the most frequent answers to choose among, with a classifier

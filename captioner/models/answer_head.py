@@ -59,6 +59,10 @@ class AnswerHead(keras.layers.Layer):
             self._image, self._prompt, summary, regions, prompt, prompt_mask, regions_mask
         )
 
+    def told(self, memory: Memory) -> Memory:
+        """As `Decoder.told`: there are no steps that would use anything."""
+        return {}
+
     def call(self, memory: Memory, training=False):
         """A captioner's memory, spread to B rows -> (logits float32 [B, A], attention to the
         regions [B, R])."""

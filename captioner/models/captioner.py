@@ -138,7 +138,7 @@ class Captioner(keras.Model):
         # Keys and values were made once per image and prompt; captions share an image's.
         if not spread:
             return memory | {"image_rows": rows, "prompt_rows": prompt_rows}
-        memory["told"] = self.decoder.told(memory)
+        memory |= self.decoder.told(memory)
         memory["prompt"] = tuple(_take(one, prompt_rows) for one in memory["prompt"])
         memory["prompt_mask"] = _take(prompt_mask, prompt_rows)
         if "copied" in memory:

@@ -182,7 +182,7 @@ class Decoder(keras.layers.Layer):
         """
         h, c, fused_h, fused_c = _cells(state["cells"])
         words = tf.cast(tf.gather(self.words.embeddings, tokens), h.dtype)
-        told = memory["told"] if "told" in memory else self.told(memory)
+        told = (memory if "told" in memory else self.told(memory))["told"]
         heard, c = self._language.step(words, h, c, told)
         # The beams stand where teacher forcing has time: attention can't tell the difference.
         answer, weights = self._look(heard, memory)
@@ -206,11 +206,11 @@ class Decoder(keras.layers.Layer):
             tokens = tf.where(hidden & hideable, self.unknown, tokens)
         return self._drop(self.words(tokens), training=training)
 
-    def told(self, memory: Memory) -> tf.Tensor:
-        """What the first LSTM hears of the picture at every step of `step`, [B, 1, 4U]; kept in
-        the memory as `told`, it isn't computed at each."""
+    def told(self, memory: Memory) -> Memory:
+        """What every `step` uses, for the memory to hold, so that it isn't computed at each:
+        `told`, what the first LSTM hears of the picture, [B, 1, 4U]."""
         summary = tf.cast(memory["summary"], self.compute_dtype)
-        return self._language.told(summary)[:, None]
+        return {"told": self._language.told(summary)[:, None]}
 
     def _look(self, heard, memory):
         """[B, K, U] -> what is seen there, [B, K, U], and where in the image, [B, K, R]."""

@@ -36,6 +36,7 @@ class Summarising(Captioning):
     evaluate_options = frozenset(("rows",))
     prompts = "contexts"
     exports = "summaries"
+    example = "IMAGE --prompt 'the text around it'"
 
     def begin(self, settings: Settings, run: Any, data: DataSet) -> Begun:
         if settings.model.text_encoder == "none":

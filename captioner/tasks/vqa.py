@@ -45,6 +45,7 @@ class Answering(Captioning):
     evaluate_options = frozenset(("predictions", "rows"))
     prompts = "questions"
     exports = "answers"
+    example = "IMAGE --prompt 'what is this?'"
 
     def begin(self, settings: Settings, run: Path, data: DataSet) -> Begun:
         if settings.model.text_encoder == "none":
