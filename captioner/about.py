@@ -63,7 +63,8 @@ def of_run(
     if (run / "vocabulary.txt").is_file():  # of a task that has one
         pieces = (run / "vocabulary.txt").read_text(encoding="utf-8").count("\n")
         about["vocabulary"] = pieces
-    about["weights"] = confidence.fingerprint(run)
+    if (run / "checkpoints").is_dir():
+        about["weights"] = confidence.fingerprint(run)
     about["pretrained"] = _pretrained(settings)
     if scores:
         about["scores"] = scores
