@@ -135,23 +135,6 @@ def test_padding_changes_no_loss_and_no_gradient(model, prompts, extra):
 # Prompts.
 
 
-def test_a_prompt_that_guides_the_look_changes_nothing_without_it(model, prompts, monkeypatch):
-    def given(rows):
-        return model.encode(features(), prompts, prompt_rows=tf.constant(rows))
-
-    plain, looked = model.decoder(INPUTS, given([1, -1, 0]))
-    monkeypatch.setattr(model.decoder, "guided", True)
-    test_steps_unrolled_equal_the_call(model, prompts)
-    guided, looks = model.decoder(INPUTS, given([1, -1, 0]))
-    np.testing.assert_array_equal(plain[1], guided[1])
-    np.testing.assert_array_equal(looked[1], looks[1])
-    for row in (0, 2):
-        assert np.abs(plain[row] - guided[row]).max() > 1e-2
-        assert np.abs(looked[row] - looks[row]).max() > 1e-3
-    alone, _ = model.decoder(INPUTS, model.encode(features()))
-    np.testing.assert_allclose(alone[1], guided[1], atol=2e-5)
-
-
 def test_empty_prompts_are_no_prompts(model, built, prompts):
     nothing = logits(model, model.encode(features()))
     empty = tf.fill([3], -1)

@@ -48,10 +48,7 @@ def test_yes_and_no_are_even_and_true(asked):
             name = words.removeprefix("is there ").partition(" ")[2]
             assert (answer == "yes") == any(group.kind == name for group in scene.groups)
         else:
-            named = [
-                group for group in scene.groups
-                if f"the {_name(group)} " in f"{words} "
-            ]  # fmt: skip
+            named = [group for group in scene.groups if _meant(scene, group, words)]
             said = words.rpartition(" ")[2]
             true = any(said in (group.colour, group.position) for group in named)
             assert named and (answer == "yes") == true, (text, answer)
@@ -66,7 +63,7 @@ def test_counts_and_colours_are_true(asked):
             )
         if known.kind == "what colour":
             assert any(
-                text.endswith(f" the {_name(group)}?") and group.colour == answer
+                _meant(scene, group, text.rstrip("?")) and group.colour == answer
                 for group in scene.groups
             )
 
@@ -89,3 +86,21 @@ def test_the_question_alone_gives_little_away(asked):
 def _name(group):
     thing = THINGS[group.kind]
     return thing.name if group.count == 1 else thing.plural
+
+
+def _meant(scene, group, words):
+    """Whether a question is about the group: by its name, or because there is no other."""
+    alone = len(scene.groups) == 1 and {"it", "they"} & set(words.split())
+    return bool(alone) or f"the {_name(group)} " in f"{words} "
+
+
+def test_no_question_tells_what_a_split_never_shows(asked):
+    shown = {(one.kind, one.colour) for scene, *_ in asked for one in scene.groups}
+    plurals = {thing.plural: kind for kind, thing in THINGS.items()}
+    for scene, text, answer, _ in asked:
+        words = text.rstrip("?").rpartition(" ")
+        if answer == "no" and words[0].startswith(("is the ", "are the ")):
+            name = words[0].partition(" the ")[2]
+            kind = plurals.get(name, name)
+            if words[2] in THINGS.get(kind, THINGS["ball"]).colours and kind in THINGS:
+                assert (kind, words[2]) in shown, text

@@ -118,11 +118,6 @@ class Model(Section):
     so that most are said, and near captions (`neighbours`) are near to what the prompt says, too.
     A question's words are left alone, and an empty prompt means nothing. Needs a text encoder."""
 
-    guided: bool = False
-    """Whether what the decoder finds in the prompt guides where it looks in the picture, and is
-    compared with what it finds there: for questions. Nothing changes where there is no prompt.
-    Ignored with `answers`, which does so anyway."""
-
     answers: int = Field(default=0, ge=0, le=100_000)
     """Of the recipe vqa: how many of the most frequent answers to choose among, with a classifier
     in the decoder's place; 0 has the decoder say the answer."""

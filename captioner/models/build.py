@@ -89,7 +89,6 @@ def build(settings: Settings, vocabulary: Sequence[str], load: bool = True) -> B
                 unknown=UNK,
                 continuing=_continuing(vocabulary) if settings.model.copying else None,
                 end=END,
-                guided=settings.model.guided,
                 name="decoder",
             )
         head = None

@@ -41,10 +41,6 @@ class Decoder(keras.layers.Layer):
         continuing: sequence of int or None. The tokens that continue a word, for words of the
             prompt to have scores of their own (`Copying`); None for a decoder without.
         end: int. The token that ends a caption. Ignored without `continuing`.
-        guided: bool. Whether the prompt is asked first, its answer is part of what asks the image,
-            and both answers are multiplied, too, as in stacked attention and in the first models
-            for VQA (Yang et al., 2016, section 3.3; Antol et al., 2015, section 4.2). Defaults to
-            asking both alike.
         **kwargs: as every `keras.layers.Layer` takes them.
     """
 
@@ -59,7 +55,6 @@ class Decoder(keras.layers.Layer):
         unknown: int = 1,
         continuing: Sequence[int] | None = None,
         end: int = 3,
-        guided: bool = False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -71,7 +66,6 @@ class Decoder(keras.layers.Layer):
         self.word_dropout = word_dropout
         self.unknown = unknown
         self.end = end
-        self.guided = guided
         self._seed = keras.random.SeedGenerator()
         self.words = keras.layers.Embedding(vocabulary, self.word_width, name="words")
         self._start = keras.layers.Dense(4 * units, activation="tanh", name="start")
@@ -214,38 +208,30 @@ class Decoder(keras.layers.Layer):
 
     def _look(self, heard, memory):
         """[B, K, U] -> what is seen there, [B, K, U], and where in the image, [B, K, R]."""
+        image, weights = self._image.attend(heard, memory["image"], memory["image_mask"])
         if 0 in memory["prompt"][0].shape:  # there can be no prompt
-            return self._image.attend(heard, memory["image"], memory["image_mask"])
+            return image, weights
         prompt, _ = self._prompt.attend(heard, memory["prompt"], memory["prompt_mask"])
-        query = heard + prompt if self.guided else heard
-        image, weights = self._image.attend(query, memory["image"], memory["image_mask"])
-        return self._joined(image, prompt), weights
-
-    def _joined(self, image, prompt):
-        """Both answers are of the same width and kind; an empty prompt's is zero."""
-        return image + prompt + image * prompt if self.guided else image + prompt
+        # Both answers are of the same width and kind; an empty prompt's is zero.
+        return image + prompt, weights
 
     def _look_packed(self, heard, memory, packing, training):
         """`_look` for packed tokens: [S, U] -> [S, 2U] and [S, R]."""
 
-        def attend(attention, name, query):
+        def attend(attention, name):
             projected, rows = memory[name], memory.get(f"{name}_rows")
             count = tf.shape(projected[0])[0]
             # A memory is looked at by the tokens of all its captions at once.
             groups = group(packing, tf.range(count) if rows is None else rows, count)
-            query = groups.gather(query)
+            query = groups.gather(heard)
             found = attention.attend(query, projected, memory[f"{name}_mask"], training=training)
             return groups, *found
 
-        prompt, query = None, heard
-        if 0 not in memory["prompt"][0].shape:  # there may be prompts
-            groups, prompt, _ = attend(self._prompt, "prompt", heard)
-            prompt = groups.scatter(prompt)
-            query = heard + prompt if self.guided else heard
-        groups, image, weights = attend(self._image, "image", query)
+        groups, image, weights = attend(self._image, "image")
         answer, weights = groups.scatter(image), groups.scatter(weights)
-        if prompt is not None:
-            answer = self._joined(answer, prompt)
+        if 0 not in memory["prompt"][0].shape:  # there may be prompts
+            groups, prompt, _ = attend(self._prompt, "prompt")
+            answer += groups.scatter(prompt)
         return tf.concat([heard, answer], -1), weights
 
     def _logits(self, fused, seen, training):
@@ -294,7 +280,6 @@ class Decoder(keras.layers.Layer):
             "unknown": self.unknown,
             "continuing": None if self.copying is None else self.copying.continuing,
             "end": self.end,
-            "guided": self.guided,
         }
 
 

@@ -1,7 +1,8 @@
 """Asks about what a scene shows: what, how many, which colour, where, yes or no.
 
 A question alone does not give its answer away. Of the yes-or-no questions of a picture half are
-answered yes and half no, and what is asked about in vain comes up as often as it would be there;
+answered yes and half no, and what is asked about in vain comes up as often as it would be there (and
+never, where the split has no such picture: else its questions would teach that there are none);
 colours are as likely as the painter drew them, evenly; of things that are alone and in pairs, of
 which there are many, few are counted.
 
@@ -9,7 +10,7 @@ A question has ten answers, as of ten people. They differ where several are righ
 as well as "in a meadow".
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from random import Random
 
 from captioner.inputs.demo.backgrounds import BACKDROPS
@@ -32,6 +33,7 @@ _RELATIONS = {
 }
 _PLACES = ("on", "under", "in front of")
 _PAIRS = 2  # of yes-or-no questions
+_UNNAMED = 0.5  # the share of questions about the only thing that don't name it
 
 _OPPOSITES = {"left of": "right of", "right of": "left of"}
 _SIDES = ("left", "right")
@@ -41,12 +43,16 @@ Made = tuple[str, str, Question]
 
 def questions(scenes: Sequence[Scene]) -> list[list[Made]]:
     """Of each scene of a split a few (question, answer to train on, what else is known of it)."""
-    return [_asked(scene, scenes) for scene in scenes]
+    shown: dict[str, list[str]] = {}
+    for scene in scenes:
+        for group in scene.groups:
+            shown.setdefault(group.kind, []).append(group.colour)
+    return [_asked(scene, scenes, shown) for scene in scenes]
 
 
-def _asked(scene: Scene, scenes: Sequence[Scene]) -> list[Made]:
+def _asked(scene: Scene, scenes: Sequence[Scene], shown: Mapping[str, list[str]]) -> list[Made]:
     random = Random(f"{scene.seed} questions")
-    drawn = [*_yes_or_no(random, scene, scenes), *_colour(random, scene), *_count(random, scene),
+    drawn = [*_yes_or_no(random, scene, scenes, shown), *_colour(random, scene), *_count(random, scene),
              *_where(random, scene), *_side(random, scene), *_what(random, scene)]  # fmt: skip
     random.shuffle(drawn)
     made: dict[str, Made] = {}
@@ -63,7 +69,9 @@ def _asked(scene: Scene, scenes: Sequence[Scene]) -> list[Made]:
 Drawn = Iterator[tuple[str, str, list[str]]]
 
 
-def _yes_or_no(random: Random, scene: Scene, scenes: Sequence[Scene]) -> Drawn:
+def _yes_or_no(
+    random: Random, scene: Scene, scenes: Sequence[Scene], shown: Mapping[str, list[str]]
+) -> Drawn:
     """Pairs of questions of a sort about a thing: one is answered yes, one no."""
     sorts = [(sort, group) for group in scene.groups for sort in ("there", "colour", "side")]
     sorts = [(sort, group) for sort, group in sorts
@@ -83,15 +91,15 @@ def _yes_or_no(random: Random, scene: Scene, scenes: Sequence[Scene]) -> Drawn:
         else:
             if sort == "colour":
                 said = group.colour
-                other = random.choice([one for one in THINGS[group.kind].colours if one != said])
+                others = [one for one in shown[group.kind] if one != said]
+                other = random.choice(others or sorted({*THINGS[group.kind].colours} - {said}))
                 form = "{}"
             else:
                 said = group.position
                 other = _SIDES[1 - _SIDES.index(said)]
                 form = "on the {}"
-            true, false = (
-                f"{_be(group)} the {_name(group)} {form.format(one)}?" for one in (said, other)
-            )
+            it = _it(random, scene, group)
+            true, false = (f"{_be(group)} {it} {form.format(one)}?" for one in (said, other))
         yield "is", true, ["yes"] * PEOPLE
         yield "is", false, ["no"] * PEOPLE
 
@@ -104,7 +112,7 @@ def _there(kind: str) -> str:
 def _colour(random: Random, scene: Scene) -> Drawn:
     for group in scene.groups:
         if group.colour:
-            text = f"what colour {_be(group)} the {_name(group)}?"
+            text = f"what colour {_be(group)} {_it(random, scene, group)}?"
             yield "what colour", text, [group.colour] * PEOPLE
 
 
@@ -118,7 +126,7 @@ def _count(random: Random, scene: Scene) -> Drawn:
 def _where(random: Random, scene: Scene) -> Drawn:
     """Of the first of two things by the second, if that is a place; else by the backdrop."""
     for group in scene.groups:
-        text = f"where {_be(group)} the {_name(group)}?"
+        text = f"where {_be(group)} {_it(random, scene, group)}?"
         first = group is scene.groups[0]
         if first and scene.relation in _PLACES:
             place = _RELATIONS[scene.relation].format(_name(scene.groups[1]))
@@ -131,7 +139,7 @@ def _where(random: Random, scene: Scene) -> Drawn:
 def _side(random: Random, scene: Scene) -> Drawn:
     for group in scene.groups:
         if group.position in _SIDES:
-            text = f"on which side {_be(group)} the {_name(group)}?"
+            text = f"on which side {_be(group)} {_it(random, scene, group)}?"
             yield "which side", text, [group.position] * PEOPLE
 
 
@@ -149,6 +157,13 @@ def _what(random: Random, scene: Scene) -> Drawn:
     if group.count > 1:  # of one of them is right, too
         names[-3:] = [THINGS[group.kind].name] * 3
     yield "what", text, names
+
+
+def _it(random: Random, scene: Scene, group: Group) -> str:
+    """The thing, which need not be named where it is the only one: then the picture must tell."""
+    if len(scene.groups) == 1 and random.random() < _UNNAMED:
+        return "it" if group.count == 1 else "they"
+    return f"the {_name(group)}"
 
 
 def _name(group: Group) -> str:
