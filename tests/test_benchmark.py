@@ -13,7 +13,16 @@ import tensorflow as tf
 from captioner import benchmark, config
 from captioner.inputs.images import decode_images
 from captioner.inputs.resample import resize
-from captioner.measuring import captioning, made_up, photos, processes, profile, subjects, training
+from captioner.measuring import (
+    captioning,
+    machine,
+    made_up,
+    photos,
+    processes,
+    profile,
+    subjects,
+    training,
+)
 from captioner.measuring.comparison import RATE, Comparison, Contender
 
 
@@ -278,7 +287,9 @@ def test_the_profile_decodes_as_captioning_does(size):
     assert (resize(profile.decoded(contents, 64), 64).numpy() == whole[0].numpy()).all()
 
 
-def test_searches_that_a_model_can_be_measured_with(tmp_path):
+def test_searches_that_a_model_can_be_measured_with(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "has_bfloat16", lambda: False)
+
     def searches(*overrides, built=object(), own="own"):
         settings = config.settings("demo", overrides=overrides)
         return subjects.Subject("", settings, built, own, {}, tmp_path, print).searches
@@ -288,6 +299,9 @@ def test_searches_that_a_model_can_be_measured_with(tmp_path):
     assert searches("decode.search=sample") == ["own"]
     assert searches("decode.beams=6", "decode.groups=3") == ["beam 3", "own"]
     assert searches(built=None) == ["own"]
+    monkeypatch.setattr(machine, "has_bfloat16", lambda: True)
+    assert searches() == ["greedy", "beam 3", "beam 5", "beam 3, bfloat16", "own"]
+    assert searches("decode.beams=5", "decode.groups=5") == ["beam 5", "own"]
 
 
 def test_random_captions_are_as_long_as_real_ones():

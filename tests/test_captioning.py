@@ -193,7 +193,8 @@ def test_beams_maps_and_tokens(model):
         for beam in range(3):
             pieces = out["tokens"][row, beam].tolist()
             assert not any(pieces[lengths[row, beam] :]), "padding stands at the end"
-            joined = b" ".join(pieces).decode().strip().replace(" ##", "")
+            # Weights that have learned nothing may begin with what continues a word.
+            joined = b" ".join(pieces).decode().strip().removeprefix("##").replace(" ##", "")
             if not prompts[row].endswith("…"):
                 assert joined == out["captions"][row, beam].decode()
         assert len(set(out["captions"][row])) == 3

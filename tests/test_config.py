@@ -212,7 +212,7 @@ def test_unknown_settings_name_near_misses(key, near, recipe):
 
 
 def test_settings_without_a_near_miss_are_listed():
-    with pytest.raises(CaptionerError, match="'zzz'; there are data.augment, .*train.warmup"):
+    with pytest.raises(CaptionerError, match="'zzz'; there are contrastive.loss, .*data.augment, .*train.warmup"):
         settings(overrides=["zzz=3"])
 
 

@@ -99,7 +99,7 @@ def model(request, tiny_encoder):
 
 @pytest.fixture(scope="module")
 def prompts(tiny_encoder):
-    tokenizer = tiny.batches(encoder=tiny_encoder)._prompt_tokenizer
+    tokenizer = tiny.prompt_tokenizer(tiny_encoder)
     return dict(tokenizer(tf.constant(["red dog", "a kite flies"])))
 
 

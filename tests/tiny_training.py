@@ -142,13 +142,15 @@ def model(
             keras.config.set_dtype_policy("float32")
 
 
+def prompt_tokenizer(encoder: Path) -> BertTokenizer:
+    vocabulary = load_bert_vocabulary(Path(encoder) / "assets" / "vocab.txt")
+    return BertTokenizer(vocabulary, True, 8)
+
+
 def batches(strategy=None, encoder: Path | None = None, **changes) -> Batches:
     """Two steps an epoch: 4 images, then 3."""
     strategy = strategy or tf.distribute.get_strategy()
-    prompts = None
-    if encoder is not None:
-        vocabulary = load_bert_vocabulary(Path(encoder) / "assets" / "vocab.txt")
-        prompts = BertTokenizer(vocabulary, True, 8)
+    prompts = None if encoder is None else prompt_tokenizer(encoder)
     given = {"data": captions(), "images": CachedImages(Cache()), "batch_size": 8} | changes
     data, images = given.pop("data"), given.pop("images")
     return Batches(
