@@ -198,16 +198,23 @@ def _plain(value: Any) -> Any:
     return None if wrong else value
 
 
-def conditions(
-    model: Captioner, spec: str, split: str, prompts: str = "data", seed: int = 0
-) -> dict[str, Any]:
-    """What a reader must know to compare figures: the `settings` of scores.json."""
+def circumstances(model: Captioner, spec: str, split: str) -> dict[str, Any]:
+    """What scores of every kind are of, for the `settings` of scores.json."""
     return {
         "captioner": __version__,
         "model": str(model.source),
         "data": spec,
         "split": split,
         "decode": model.settings,
+    }
+
+
+def conditions(
+    model: Captioner, spec: str, split: str, prompts: str = "data", seed: int = 0
+) -> dict[str, Any]:
+    """What a reader must know to compare figures: the `settings` of scores.json."""
+    return {
+        **circumstances(model, spec, split),
         "prompts": prompts,
         "tokenizer": "captioner.metrics.tokenize (as coco-caption's PTB tokenizer)",
         "scorers": "captioner.metrics (as coco-caption); document frequencies of these references",

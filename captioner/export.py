@@ -12,7 +12,7 @@ def main(arguments: argparse.Namespace) -> int:
     if not (arguments.run / "config.json").is_file():
         raise CaptionerError(f"{arguments.run} is no run folder: it holds no config.json")
 
-    from captioner import about, config
+    from captioner import about, config, tasks
     from captioner.serving.exporting import export
     from captioner.serving.trained import load_trained
 
@@ -22,7 +22,8 @@ def main(arguments: argparse.Namespace) -> int:
     facts = about.of_run(arguments.run, settings)
     built = load_trained(arguments.run)
     options = {"storage": arguments.storage, "precision": arguments.precision}
-    print(export(built, settings, arguments.out, facts, **options))
+    out = arguments.out or Path("saved_models") / tasks.of(settings).exports
+    print(export(built, settings, out, facts, **options))
     return 0
 
 
@@ -33,9 +34,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--out",
         type=Path,
-        default=Path("saved_models") / "captioner",
         metavar="DIR",
-        help="folder of numbered versions (default: saved_models/captioner)",
+        help="folder of numbered versions (default: saved_models/captioner, or the folder of "
+        "another task's models beside it)",
     )
     made.add_argument(
         "--storage",

@@ -71,3 +71,15 @@ def test_options_that_a_task_makes_nothing_of_are_refused():
     with pytest.raises(CaptionerError, match="--prompts, --report: not an option for x"):
         commandline.check_options(arguments, made, known, "x")
     commandline.check_options(arguments, made, known | {"report", "prompts"}, "x")
+
+
+def test_tasks_of_other_kinds_export_to_other_folders():
+    """What a model server takes for the next version must answer as the one before it."""
+    kinds = {}
+    for name in tasks._MODULES:
+        task = tasks.get(name)
+        kinds.setdefault(task.exports, set()).add(task.signatures)
+    assert all(len(signatures) == 1 for signatures in kinds.values())
+    assert [name for name in tasks._MODULES if tasks.get(name).exports == "captioner"] == [
+        "caption"
+    ]

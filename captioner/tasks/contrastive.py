@@ -35,6 +35,7 @@ class Contrastive(Task):
     signatures = EMBEDDING_SIGNATURES
     predict_options = frozenset(("prompt",))
     example = "--prompt 'a dog in the snow' IMAGE..."
+    exports = "towers"
 
     # A run.
 

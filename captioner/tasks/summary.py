@@ -4,11 +4,10 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from captioner import __version__
 from captioner.captioning import Captioner
 from captioner.config import Settings
 from captioner.errors import CaptionerError
-from captioner.evaluation import write_json, write_rows
+from captioner.evaluation import circumstances, write_json, write_rows
 from captioner.inputs.images import blank_file
 from captioner.inputs.questions import Asked, asked
 from captioner.inputs.records import DataSet, Problems, Record, check_unreadable
@@ -175,11 +174,7 @@ def _said(
 
 def _conditions(model: Captioner, spec: str, split: str) -> dict[str, Any]:
     return {
-        "captioner": __version__,
-        "model": str(model.source),
-        "data": spec,
-        "split": split,
-        "decode": model.settings,
+        **circumstances(model, spec, split),
         "scorers": "captioner.learning.summaries: the share of the references' content words that "
         "the text has (from_text) and has not (from_image); captioner.metrics as coco-caption, with "
         "one reference a sentence",

@@ -10,11 +10,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from captioner import __version__
 from captioner.captioning import Captioner
 from captioner.config import Settings
 from captioner.errors import CaptionerError
-from captioner.evaluation import write_json, write_rows
+from captioner.evaluation import circumstances, write_json, write_rows
 from captioner.inputs.files import batches
 from captioner.inputs.images import blank_file
 from captioner.inputs.questions import Asked, asked
@@ -155,11 +154,7 @@ def scores_of(answered: Sequence[Answered]) -> dict[str, Any]:
 def conditions(model: Captioner, spec: str, split: str) -> dict[str, Any]:
     """What a reader must know to compare figures: the `settings` of scores.json."""
     return {
-        "captioner": __version__,
-        "model": str(model.source),
-        "data": spec,
-        "split": split,
-        "decode": model.settings,
+        **circumstances(model, spec, split),
         "scorers": "captioner.metrics.vqa: min(people who said it / 3, 1), averaged over leaving "
         "each of ten out, of answers processed alike",
         "question_only": "most frequent training answer to the very question, else to those that "
