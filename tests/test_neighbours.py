@@ -11,6 +11,7 @@ from captioner.decoding.captions import search
 from captioner.decoding.consensus import agreement, expecting, reordered
 from captioner.decoding.results import Found
 from captioner.errors import CaptionerError
+from captioner.learning.sentences import unit, whitened
 from captioner.models.neighbours import Neighbours
 
 V, T = 9, 6
@@ -49,17 +50,19 @@ def test_more_neighbours_than_captions_are_all_of_them():
     assert near["tokens"].shape == (1, 4, T)
 
 
-def test_a_large_bank_finds_what_a_whole_product_finds():
-    """Embeddings that differ in some directions more than in others, as those of sentences do."""
+@pytest.mark.parametrize("amount", [0.0, 0.75], ids=["plain", "whitened"])
+def test_a_large_bank_finds_what_a_whole_product_finds(amount):
+    """Embeddings that differ in some directions more than in others, as those of sentences do; in
+    a whitened bank the directions that tell least of a sentence are the longest."""
     rng = np.random.default_rng(0)
     scale = np.exp(-np.arange(300) / 60)
     turn, _ = np.linalg.qr(rng.normal(size=(300, 300)))
-    vectors = ((rng.normal(size=(2005, 300)) * scale) @ turn).astype(np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    vectors = unit((rng.normal(size=(2005, 300)) * scale) @ turn)
     asked = vectors[5::400] + ((rng.normal(size=(5, 300)) * scale) @ turn) * 0.1
+    vectors = whitened(vectors, amount).astype(np.float16).astype(np.float32)
     tokens = np.arange(2005, dtype=np.int32)[:, None]
     large = Neighbours(vectors, tokens, 2005, nearest=10)
-    assert large._turn is not None
+    assert (large._turn is None) == bool(amount)
     found = large(tf.constant(asked, tf.float32))["tokens"].numpy()[..., 0]
     expected = np.argsort(-(asked @ vectors.T), axis=1)[:, :10]
     assert [set(row) for row in found] == [set(row) for row in expected]
