@@ -200,6 +200,7 @@ def test_replicas(tiny_run, tmp_path, small, monkeypatch):
     from captioner.measuring import replicas
 
     monkeypatch.setattr(replicas, "_STEPS", 2)
+    monkeypatch.setattr(replicas, "_MOST", 1)
     code, report = measured(tmp_path, "--model", tiny_run, "--only", "replicas")
     assert code == 0
     check(report)
