@@ -198,14 +198,18 @@ def _plain(value: Any) -> Any:
     return None if wrong else value
 
 
-def circumstances(model: Captioner, spec: str, split: str) -> dict[str, Any]:
-    """What scores of every kind are of, for the `settings` of scores.json."""
+def circumstances(model: Any, spec: str, split: str) -> dict[str, Any]:
+    """What scores of every kind are of, for the `settings` of scores.json.
+
+    Args:
+        model: has a `source`: what `captioner.load` gives.
+        spec, split: the data.
+    """
     return {
         "captioner": __version__,
         "model": str(model.source),
         "data": spec,
         "split": split,
-        "decode": model.settings,
     }
 
 
@@ -215,6 +219,7 @@ def conditions(
     """What a reader must know to compare figures: the `settings` of scores.json."""
     return {
         **circumstances(model, spec, split),
+        "decode": model.settings,
         "prompts": prompts,
         "tokenizer": "captioner.metrics.tokenize (as coco-caption's PTB tokenizer)",
         "scorers": "captioner.metrics (as coco-caption); document frequencies of these references",

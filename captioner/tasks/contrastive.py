@@ -7,11 +7,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from captioner import __version__, confidence
+from captioner import confidence
 from captioner.config import Settings
 from captioner.embedding import Embedder
 from captioner.errors import CaptionerError
-from captioner.evaluation import write_json
+from captioner.evaluation import circumstances, write_json
 from captioner.inputs.named import printable
 from captioner.inputs.records import DataSet, Problems, Record, check_unreadable
 from captioner.learning import linear_towers, pairs
@@ -235,10 +235,7 @@ def _baseline_scores(settings: Settings, path: Path, records: Sequence[Record]) 
 def _conditions(model: Embedder, spec: str, split: str) -> dict[str, Any]:
     """What a reader must know to compare figures."""
     return {
-        "captioner": __version__,
-        "model": str(model.source),
-        "data": spec,
-        "split": split,
+        **circumstances(model, spec, split),
         "scorers": "captioner.metrics.retrieval: a caption's image among all; an image's first "
         "caption among all, each of its own counted as right; ties count as wrong",
     }

@@ -175,6 +175,7 @@ def _said(
 def _conditions(model: Captioner, spec: str, split: str) -> dict[str, Any]:
     return {
         **circumstances(model, spec, split),
+        "decode": model.settings,
         "scorers": "captioner.learning.summaries: the share of the references' content words that "
         "the text has (from_text) and has not (from_image); captioner.metrics as coco-caption, with "
         "one reference a sentence",

@@ -155,6 +155,7 @@ def conditions(model: Captioner, spec: str, split: str) -> dict[str, Any]:
     """What a reader must know to compare figures: the `settings` of scores.json."""
     return {
         **circumstances(model, spec, split),
+        "decode": model.settings,
         "scorers": "captioner.metrics.vqa: min(people who said it / 3, 1), averaged over leaving "
         "each of ten out, of answers processed alike",
         "question_only": "most frequent training answer to the very question, else to those that "
