@@ -28,7 +28,7 @@ from captioner.learning.loop import Stage
 from captioner.learning.rewards import Reward
 from captioner.learning.self_critical import SelfCritical
 from captioner.models.build import Built
-from captioner.models.neighbours import Neighbours
+from captioner.models.neighbours import Neighbours, leading_first
 
 Told = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
@@ -188,27 +188,31 @@ def learn_sentences(
 
         captions, vectors = captions + texts.captions, np.concatenate([vectors, alone])
     if settings.model.neighbours:
-        built.model.neighbours = _neighbours(settings, built, captions, vectors - fit.center)
+        asked = sentences.unit(features @ fit.kernel + fit.bias).reshape(-1, vectors.shape[1])
+        vectors -= fit.center
+        built.model.neighbours = _neighbours(settings, built, captions, vectors, asked)
     whole = np.zeros((len(records), *fit.held_out.shape[1:]), np.float32)
     whole[kept] = fit.held_out
     return Sentences(whole, told)
 
 
 def _neighbours(
-    settings: Settings, built: Built, captions: Sequence[str], vectors: np.ndarray
+    settings: Settings,
+    built: Built,
+    captions: Sequence[str],
+    vectors: np.ndarray,
+    asked: np.ndarray,
 ) -> Neighbours:
-    """A bank of these captions, each once; of too many, some."""
+    """A bank of these captions, each once; of too many, some; quick for the like of `asked`."""
     rows = np.array(sorted({text: row for row, text in enumerate(normalised(captions))}.values()))
     if len(rows) > _MOST_NEIGHBOURS:
         rng = np.random.default_rng(settings.train.seed)
         rows = np.sort(rng.choice(rows, _MOST_NEIGHBOURS, replace=False))
     tokens = built.tokenizer.encode([captions[row] for row in rows], settings.decode.max_tokens)
-    return Neighbours(
-        sentences.whitened(sentences.unit(vectors[rows]), settings.model.whitening),
-        tokens[:, 1:],
-        built.model.decoder.vocabulary,
-        settings.model.neighbours,
-    )
+    nearest = settings.model.neighbours
+    known = sentences.whitened(sentences.unit(vectors[rows]), settings.model.whitening)
+    turn = leading_first(known, asked, nearest)
+    return Neighbours(known, tokens[:, 1:], built.model.decoder.vocabulary, nearest, turn)
 
 
 def means(cache: FeatureCache, rows: np.ndarray, view: int) -> np.ndarray:

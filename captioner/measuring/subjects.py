@@ -178,7 +178,11 @@ def random_model(settings: Settings, words: int, bank: int = 0) -> Built:
         vectors = rng.normal(size=(bank, built.model.text_encoder.width)).astype(np.float32)
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         tokens = random_tokens(bank, settings.decode.max_tokens, words, rng)
-        built.model.neighbours = Neighbours(vectors, tokens, words, settings.model.neighbours)
+        # Read as a bank of sentences is, by any directions, since nothing here means anything.
+        turn = np.eye(vectors.shape[1], dtype=np.float32)
+        built.model.neighbours = Neighbours(
+            vectors, tokens, words, settings.model.neighbours, turn
+        )
     return built
 
 
