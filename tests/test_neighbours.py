@@ -71,12 +71,25 @@ def test_a_large_bank_finds_what_a_whole_product_finds(sentences_like, tmp_path)
     large.save(tmp_path / "bank.npz")
     again = Neighbours.load(tmp_path / "bank.npz", 2005, nearest=10)
     expected = np.argsort(-(asked[200:] @ vectors.T), axis=1)[:, :10]
-    for one in (large, again):
+    for one, whole in ((large, False), (again, False), (large, True)):
         assert one._turn is not None
-        found = one(tf.constant(asked[200:], tf.float32))["tokens"].numpy()[..., 0]
+        found = one(tf.constant(asked[200:], tf.float32), whole)["tokens"].numpy()[..., 0]
         same = [len(set(row) & set(true)) for row, true in zip(found, expected, strict=True)]
         assert np.mean(same) > 9.9  # but for ties in half precision
         assert np.mean(found[:, 0] == expected[:, 0]) > 0.98
+
+
+def test_what_is_unlike_the_expected_is_found_in_the_whole_bank(sentences_like):
+    vectors, asked = sentences_like
+    bank = Neighbours(
+        vectors, np.arange(2005, dtype=np.int32)[:, None], 2005, nearest=10,
+        turn=leading_first(vectors, asked[:200], 10),
+    )  # fmt: skip
+    unlike = unit(np.random.default_rng(1).normal(size=(50, 300))).astype(np.float32)
+    found = bank(tf.constant(unlike), whole=True)["tokens"].numpy()[..., 0]
+    expected = np.argsort(-(unlike @ vectors.T), axis=1)[:, :10]
+    same = [len(set(row) & set(true)) for row, true in zip(found, expected, strict=True)]
+    assert np.mean(same) > 9.8
 
 
 def test_a_bank_is_read_whole_where_no_directions_lead():

@@ -46,67 +46,66 @@ def agreement(candidates: tf.Tensor, near: tf.Tensor, rarity: tf.Tensor) -> tf.T
     al. (2015) call the consensus caption. 0 to 1.
     """
     mine, theirs = _Runs(candidates, rarity), _Runs(near, rarity)
+    both = _Alike(candidates[:, :, None], near[:, None])  # of [B, C, K]
+    own, others = _Alike(candidates, candidates), _Alike(near, near)
     total = tf.zeros(tf.shape(candidates)[:2])
     for n in range(_LONGEST):
         if n:
-            mine, theirs = mine.longer(), theirs.longer()
-        both = mine.products(theirs)  # [B, C, K]
-        sizes = mine.sizes()[:, :, None] * theirs.sizes()[:, None]
-        total += tf.reduce_mean(tf.math.divide_no_nan(both, tf.sqrt(sizes)), axis=-1)
+            for one in (mine, theirs, both, own, others):
+                one.lengthen()
+        mine_alone, theirs_alone = own.products(mine.squares), others.products(theirs.squares)
+        sizes = tf.sqrt(mine_alone[:, :, None] * theirs_alone[:, None])
+        cosines = tf.math.divide_no_nan(both.products(mine.squares[:, :, None]), sizes)
+        total += tf.reduce_mean(cosines, axis=-1)
     return total / _LONGEST
 
 
 class _Runs:
-    """The n-grams of texts [B, N, T]: one begins at each place, if there is room.
+    """The n-grams of texts [B, N, T], of a token first: one begins at each place, if there is room.
 
-    A dot product of two bags of n-grams is a sum over the pairs of places that hold the same one,
-    so the bags themselves are never made.
+    Attributes:
+        squares: float32 [B, N, T]. Each n-gram's weight, squared; 0 where none begins.
     """
 
-    def __init__(self, tokens, rarity, length: int = 1, weights=None, there=None):
-        self._tokens, self._rarity, self._length = tokens, rarity, length
-        pieces = tokens >= _FIRST_PIECE
-        self.there = pieces if there is None else there
-        first = tf.gather(rarity, tokens) * tf.cast(pieces, tf.float32)
-        self._single = first
-        self.weights = first if weights is None else weights  # each n-gram's, [B, N, T]
+    def __init__(self, tokens, rarity):
+        self._pieces = self._there = tokens >= _FIRST_PIECE
+        self._single = self._weights = tf.gather(rarity, tokens)
+        self._length = 1
+        self.squares = self._squares()
 
-    def longer(self) -> "_Runs":
-        """Of one token more."""
-        n = self._length
-        shifted = _shift(self._single, n)
-        there = self.there & _shift(self._tokens >= _FIRST_PIECE, n)
-        return _Runs(self._tokens, self._rarity, n + 1, self.weights + shifted, there)
+    def lengthen(self) -> None:
+        """Makes them longer by a token."""
+        self._weights += _shift(self._single, self._length)
+        self._there &= _shift(self._pieces, self._length)
+        self._length += 1
+        self.squares = self._squares()
 
-    def products(self, other: "_Runs") -> tf.Tensor:
-        """[B, N, N']: dot products of the weighted counts."""
-        mine, theirs = self._masked(), other._masked()
-        same = self._alike(self._tokens[:, :, None], other._tokens[:, None])  # [B, N, N', T, T']
-        return _dot(same, mine[:, :, None], theirs[:, None])
-
-    def sizes(self) -> tf.Tensor:
-        """[B, N]: squared lengths of the weighted counts."""
-        mine = self._masked()
-        return _dot(self._alike(self._tokens, self._tokens), mine, mine)
-
-    def _alike(self, mine: tf.Tensor, theirs: tf.Tensor) -> tf.Tensor:
-        """bool [..., T, T']: whether the same n-gram begins at a place of each."""
-        same = tf.constant(True)
-        for at in range(self._length):
-            same &= _shift(mine, at)[..., :, None] == _shift(theirs, at)[..., None, :]
-        return same
-
-    def _masked(self) -> tf.Tensor:
-        return self.weights * tf.cast(self.there, tf.float32)
+    def _squares(self) -> tf.Tensor:
+        return tf.square(self._weights) * tf.cast(self._there, tf.float32)
 
 
-def _dot(same: tf.Tensor, mine: tf.Tensor, theirs: tf.Tensor) -> tf.Tensor:
-    """[..., T, T'], [..., T], [..., T'] -> [...]: the products of the places that are the same."""
-    weighed = tf.cast(same, tf.float32) * mine[..., :, None] * theirs[..., None, :]
-    return tf.reduce_sum(weighed, axis=[-2, -1])
+class _Alike:
+    """At which places of two texts [..., T] and [..., T'] the same n-gram begins."""
+
+    def __init__(self, mine, theirs):
+        self._single = self._same = mine[..., :, None] == theirs[..., None, :]
+        self._length = 1
+
+    def lengthen(self) -> None:
+        """Compares n-grams that are longer by a token."""
+        shifted = _shift(self._single, self._length, axes=2)
+        self._same &= shifted
+        self._length += 1
+
+    def products(self, squares) -> tf.Tensor:
+        """[...]: dot products of the weighted counts of n-grams, which are sums over the pairs of
+        places that hold the same one, so that no bag of them is ever made. The weight is the
+        n-gram's own: of equal ones, one text's [..., T] says enough."""
+        return tf.reduce_sum(tf.reduce_sum(tf.cast(self._same, tf.float32), -1) * squares, -1)
 
 
-def _shift(values: tf.Tensor, by: int) -> tf.Tensor:
-    """[..., T], each place with what stands `by` places on; zeros at the end."""
-    spare = [[0, 0]] * (len(values.shape) - 1) + [[0, by]]
-    return tf.pad(values[..., by:], spare) if by else values
+def _shift(values: tf.Tensor, by: int, axes: int = 1) -> tf.Tensor:
+    """Each place of the last axes with what stands `by` places on; zeros at the end."""
+    whole = len(values.shape) - axes
+    spare = [[0, 0]] * whole + [[0, by]] * axes
+    return tf.pad(values[(..., *[slice(by, None)] * axes)], spare)

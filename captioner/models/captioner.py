@@ -146,9 +146,10 @@ class Captioner(keras.Model):
             memory["copied"] = {name: _take(one, prompt_rows) for name, one in copied}
         if self.neighbours is not None and sentences is not None and not training:
             about = tf.gather(tf.cast(sentences, tf.float32), rows)
-            if self.decoder.copying is not None and prompts is not None:
+            prompted = self.decoder.copying is not None and prompts is not None
+            if prompted:
                 about += _take(meant, prompt_rows)  # near to what the prompt says, as well
-            memory["near"] = self.neighbours(about)
+            memory["near"] = self.neighbours(about, whole=prompted)
         if image_rows is not None:
             memory["image"] = tuple(tf.gather(one, rows) for one in memory["image"])
             if regions_mask is not None:
@@ -212,7 +213,8 @@ class Captioner(keras.Model):
     def initial(self, memory: Memory, beams: int) -> State:
         """The search's first state: entries [B, K, ...], and attention [B, K, R]."""
         state = tf.nest.map_structure(
-            lambda one: tf.repeat(one[:, None], beams, axis=1), self.decoder.initial(memory)
+            lambda one: tf.tile(one[:, None], [1, beams] + [1] * (len(one.shape) - 1)),
+            self.decoder.initial(memory),
         )
         batch = tf.shape(memory["summary"])[0]
         state["attention"] = tf.zeros([batch, beams, self.image_encoder.regions])

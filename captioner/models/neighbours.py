@@ -4,12 +4,12 @@ Photographs are described in the same words over and over. The captions whose em
 to an image's (`SentenceHead`) say which words to expect; Devlin et al. (2015, "Exploring nearest
 neighbor approaches for image captioning") describe images with nothing else.
 
-A bank of tens of thousands is read twice: a quarter of each embedding picks out a few hundred, the
+A bank of tens of thousands is read twice: a third of each embedding picks out a few hundred, the
 rest of it orders them; reading all of it, 60 MB, would cost a single image a tenth of its time. The
-quarter is that of the directions in which what is looked for differs most (`leading_first`), not
-the captions: those of a whitened bank are longest where the least is asked for. (Of 40 photos that
-nobody trained on, the 20 nearest of 38,000 captions were among the first 53 by it, whitened by
-0.75.)
+third is that of the directions in which what is looked for differs most (`leading_first`), not
+the captions: those of a whitened bank are longest where the least is asked for. (Of 256
+photographs and augmented views, the 20 nearest of 38,000 captions, whitened by 0.75, were among the
+first 76 by it for 99 in 100, and among the first 158 for all.)
 
 Legend: M known captions, B batch, K nearest captions, T tokens, S embedding width, V vocabulary,
 s leading directions, P captions picked out.
@@ -35,11 +35,12 @@ _FIRST_PIECE = len(SPECIAL)
 # expected after one mention.
 _FLOOR = 0.03
 
-_LEADING = 96  # s
+_LEADING = 128  # s
 _PICKED = 256  # P
 
-# What `leading_first` tries its directions with, and how many at once.
+# What `leading_first` tries its directions with, how many at once, and how many may fail.
 _TRIED = 256
+_MISSED = 0.01
 _BATCH = 32
 
 
@@ -85,14 +86,15 @@ class Neighbours(tf.Module):
         rarity[:_FIRST_PIECE] = 0
         self._rarity = tf.Variable(rarity, trainable=False, name="rarity")
 
-    def __call__(self, sentences) -> dict[str, tf.Tensor]:
-        """float32 [B, S] -> what a search goes by (`decoding.consensus`):
+    def __call__(self, sentences, whole: bool = False) -> dict[str, tf.Tensor]:
+        """float32 [B, S] -> what a search goes by (`decoding.consensus`). What is unlike that which
+        the bank was made for, a prompt's embedding, is to be looked for in the `whole` bank.
 
         tokens: int32 [B, K, T]. The nearest captions.
         evidence: float32 [B, V]. Log of how much likelier than usual they make each piece.
         rarity: float32 [V]. Log of one in how many captions has a piece.
         """
-        tokens = tf.gather(self._tokens, self._nearest(sentences))
+        tokens = tf.gather(self._tokens, self._nearest(sentences, whole))
         batch, nearest, length = tf.unstack(tf.shape(tokens))
         vocabulary = self._usual.shape[0]
         places = tf.stack([tf.repeat(tf.range(batch * nearest), length), tf.reshape(tokens, [-1])])
@@ -106,7 +108,7 @@ class Neighbours(tf.Module):
         evidence *= tf.cast(tf.range(vocabulary) >= _FIRST_PIECE, tf.float32)
         return {"tokens": tokens, "evidence": evidence, "rarity": self._rarity.value()}
 
-    def _nearest(self, sentences) -> tf.Tensor:
+    def _nearest(self, sentences, whole: bool) -> tf.Tensor:
         """float32 [B, S] -> int32 [B, K]: the nearest captions, the nearest first."""
         if self._turn is None:
             likeness = tf.matmul(sentences, self._vectors, transpose_b=True)
@@ -114,6 +116,9 @@ class Neighbours(tf.Module):
         sentences = tf.matmul(sentences, self._turn)
         leading, rest = sentences[:, :_LEADING], sentences[:, _LEADING:]
         likeness = tf.matmul(leading, self._vectors, transpose_b=True)
+        if whole:
+            likeness += tf.matmul(rest, self._rest, transpose_b=True)
+            return tf.math.top_k(likeness, self.nearest).indices
         likeness, picked = tf.math.top_k(likeness, self._picked)  # [B, P]
         likeness += tf.reduce_sum(tf.gather(self._rest, picked) * rest[:, None], -1)
         order = tf.math.top_k(likeness, self.nearest).indices
@@ -155,8 +160,8 @@ def leading_first(vectors: np.ndarray, asked: np.ndarray, nearest: int) -> np.nd
 
     Returns:
         float32 [S, S], orthogonal, by which likenesses stay as they are; None for a bank so small
-        that all is read at once, and where one of the K nearest to any of some that are asked isn't
-        among the first P / 2 by the leading directions.
+        that all is read at once, and where for more than one in a hundred of those asked the K
+        nearest aren't all among the first P / 2 by the leading directions.
     """
     picked = _picked(nearest)
     if len(vectors) <= 4 * picked or vectors.shape[1] <= 2 * _LEADING:
@@ -166,14 +171,14 @@ def leading_first(vectors: np.ndarray, asked: np.ndarray, nearest: int) -> np.nd
     turn = np.ascontiguousarray(directions[:, ::-1], np.float32)
     turned = vectors @ turn
     asked = asked[:: -(-len(asked) // _TRIED)] @ turn
+    missed = 0
     for part in batches(len(asked), _BATCH):
         whole = asked[part] @ turned.T
         leading = asked[part, :_LEADING] @ turned[:, :_LEADING].T
         true = np.argpartition(-whole, nearest, axis=1)[:, :nearest]
         last = np.take_along_axis(leading, true, axis=1).min(1, keepdims=True)
-        if ((leading > last).sum(1) >= picked // 2).any():
-            return None
-    return turn
+        missed += int(((leading > last).sum(1) >= picked // 2).sum())
+    return turn if missed <= _MISSED * len(asked) else None
 
 
 def _picked(nearest: int) -> int:

@@ -44,6 +44,13 @@ class Functions:
             name: tf.function(getattr(self, name), input_signature=signature, autograph=False)
             for name, signature in zip(SIGNATURES, inputs, strict=True)
         }
+        # What they have in common is a function of its own: saved once, it is read once by
+        # whoever loads it. It is inlined before it runs.
+        self._look = tf.function(self.look, autograph=False)
+        self._heard = tf.function(_heard, autograph=False)
+        self._split = tf.function(self._beginnings, autograph=False)
+        self._understood = tf.function(self._inputs, autograph=False)
+        self._continued = tf.function(self._continuation, autograph=False)
 
     def check(self, built: Built, decode: Decode) -> None:
         """Raises `CaptionerError` where the settings can't be met."""
@@ -97,9 +104,9 @@ class Functions:
                 tf.size(prompt), tf.size(image_bytes), "there must be a prompt for each image"
             )
             with tf.control_dependencies([same]):
-                prompt = _one_line(filled(prompt))
+                prompt = self._heard(filled(prompt))
         image_bytes = filled(image_bytes)
-        return image_bytes, prompt, *self.look(image_bytes)
+        return image_bytes, prompt, *self._look(image_bytes)
 
     def look(self, image_bytes):
         """Files [B] -> features [N, R, D], errors [B] and which of the features each file has,
@@ -119,12 +126,10 @@ class Functions:
             found = search(model, self.encode(features, rows), self.decode, **options)
             captions = tokenizer.decode(found.tokens)
         else:
-            prompt, beginning = _split(prompt)
-            room = self.decode.max_tokens - 1  # the end token needs the last place
-            prefix = tokenizer.tokens(beginning)[:, :room].to_tensor(PAD)
+            prompt, beginning, prefix = self._split(prompt)
             memory = self.encode(features, rows, prompt)
             found = search(model, memory, self.decode, prefix, **options)
-            captions = _continued(beginning, prefix, found.tokens, tokenizer)
+            captions = self._continued(beginning, prefix, found.tokens)
         there = (errors == "")[:, None] & (found.log_probs > NOTHING / 2)
         found = found._replace(log_probs=tf.where(there, found.log_probs, NOTHING))
         return tf.nest.map_structure(
@@ -138,8 +143,35 @@ class Functions:
             return self.built.model.encode(features, image_rows=rows)
         given = tf.where(prompt != "", tf.range(tf.shape(prompt)[0]), -1)
         return self.built.model.encode(
-            features, self.built.prompt_tokenizer(prompt), image_rows=rows, prompt_rows=given
+            features, self._understood(prompt), image_rows=rows, prompt_rows=given
         )
+
+    def _inputs(self, prompt):
+        """Prompts [B] as the text encoder takes them."""
+        return self.built.prompt_tokenizer(prompt)
+
+    def _beginnings(self, prompts):
+        """Prompts [B] as the text encoder knows them from training; the beginnings among them
+        without the ellipsis, '' for other prompts; and their tokens int32 [B, T]."""
+        begun = tf.strings.regex_full_match(prompts, ".*" + _BEGINNING)
+        text = tf.strings.regex_replace(prompts, _BEGINNING, "", replace_global=False)
+        beginning = tf.where(begun, text, "")
+        # An ellipsis alone begins nothing.
+        known = tf.where(beginning == "", "", tf.strings.join([beginning, _ELLIPSIS]))
+        room = self.decode.max_tokens - 1  # the end token needs the last place
+        prefix = self.built.tokenizer.tokens(beginning)[:, :room].to_tensor(PAD)
+        return tf.where(begun, known, prompts), beginning, prefix
+
+    def _continuation(self, beginning, prefix, tokens):
+        """Captions [B, K]: the beginning word for word as it was given, then what was found.
+
+        The tokens repeat the beginning as the decoder reads it (lower case, unknown words as such),
+        so that part of them is left out of the text.
+        """
+        length = tf.reduce_sum(tf.cast(prefix != PAD, tf.int32), axis=-1)  # [B]
+        mine = tf.range(tf.shape(tokens)[-1])[None] >= length[:, None]  # [B, T]
+        rest = self.built.tokenizer.decode(tf.where(mine[:, None], tokens, PAD))
+        return tf.strings.strip(beginning[:, None] + " " + rest)
 
 
 class ServedCaptioner(tf.Module):
@@ -191,30 +223,7 @@ def filled(rows):
     return tf.concat([rows, tf.fill([tf.maximum(1 - tf.size(rows), 0)], "")], 0)
 
 
-def _one_line(texts):
+def _heard(texts):
     """Makes valid UTF-8 of anything, on one line: a caption may repeat it."""
     texts = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", errors="replace")
     return tf.strings.strip(tf.strings.regex_replace(texts, _BLANK, " "))
-
-
-def _split(prompts):
-    """Prompts [B] as the text encoder knows them from training, and the beginnings among them,
-    without the ellipsis; '' for other prompts."""
-    begun = tf.strings.regex_full_match(prompts, ".*" + _BEGINNING)
-    text = tf.strings.regex_replace(prompts, _BEGINNING, "", replace_global=False)
-    beginning = tf.where(begun, text, "")
-    # An ellipsis alone begins nothing.
-    known = tf.where(beginning == "", "", tf.strings.join([beginning, _ELLIPSIS]))
-    return tf.where(begun, known, prompts), beginning
-
-
-def _continued(beginning, prefix, tokens, tokenizer):
-    """Captions [B, K]: the beginning word for word as it was given, then what was found.
-
-    The tokens repeat the beginning as the decoder reads it (lower case, unknown words as such), so
-    that part of them is left out of the text.
-    """
-    length = tf.reduce_sum(tf.cast(prefix != PAD, tf.int32), axis=-1)  # [B]
-    mine = tf.range(tf.shape(tokens)[-1])[None] >= length[:, None]  # [B, T]
-    rest = tokenizer.decode(tf.where(mine[:, None], tokens, PAD))
-    return tf.strings.strip(beginning[:, None] + " " + rest)
