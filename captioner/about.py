@@ -11,7 +11,7 @@ from captioner import confidence
 from captioner.config import Settings
 from captioner.errors import CaptionerError
 from captioner.inputs.records import SPLITS, DataSet
-from captioner.pretrained.sources import BERT, RESNET50
+from captioner.pretrained.sources import BERT, RESNET50, VGG19
 
 _LOG = logging.getLogger(__name__)
 
@@ -101,7 +101,8 @@ def _pretrained(settings: Settings) -> list[dict[str, str]]:
         "image encoder": settings.model.image_weights,
         "text encoder": settings.model.text_encoder,
     }
-    known = {part.name: part for part in (RESNET50, BERT)}
+    images = {"resnet50": RESNET50, "vgg19": VGG19}.get(settings.model.image_encoder)
+    known = {part.name: part for part in (images, BERT) if part}
     rows = []
     for where, name in named.items():
         if name == "none":

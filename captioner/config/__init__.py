@@ -10,10 +10,11 @@ from captioner.config.reading import (
     recipes,
     settings,
 )
-from captioner.config.heads import Contrastive
+from captioner.config.heads import Classify, Contrastive
 from captioner.config.sections import Data, Decode, Model, Settings, Text, Train
 
 __all__ = [
+    "Classify",
     "Contrastive",
     "Data",
     "Decode",

@@ -1,7 +1,8 @@
 """Settings of single tasks; ignored by the others. See `sections`."""
 
-from typing import Literal
+from typing import Any, Literal
 
+import pydantic
 from pydantic import Field
 
 from captioner.config.section import Section
@@ -33,3 +34,29 @@ class Contrastive(Section):
 
     margin: float = Field(default=0.2, gt=0, le=2)
     """By how much of cosine similarity triplet wants the right one to be nearer."""
+
+
+class Classify(Section):
+    """One of several classes for an image (task `classify`)."""
+
+    top: int = Field(default=5, ge=1, le=1000)
+    """How many classes are given of an image, the most probable first; at most all there are."""
+
+    templates: tuple[str, ...] = ("a photo of a {}",)
+    """What two towers (task `contrastive`) are told of a class that they are to recognise by its
+    name alone, which {} stands for; the mean of several. On the command line a text, or a JSON
+    list."""
+
+    @pydantic.field_validator("templates", mode="before")
+    @classmethod
+    def _one(cls, templates: Any) -> Any:
+        """A text is the only one."""
+        return (templates,) if isinstance(templates, str) else templates
+
+    @pydantic.field_validator("templates")
+    @classmethod
+    def _holds_a_name(cls, templates: tuple[str, ...]) -> tuple[str, ...]:
+        wrong = [one for one in templates if "{}" not in one]
+        if wrong or not templates:
+            raise ValueError("each must say where the class's name goes, as a photo of a {}")
+        return templates

@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import Field
 
-from captioner.config.freezing import STAGES, frozen_stages
-from captioner.config.heads import Contrastive
+from captioner.config.freezing import frozen_stages, wholly_frozen
+from captioner.config.heads import Classify, Contrastive
 from captioner.config.section import Section
 
 
@@ -22,8 +22,8 @@ class Data(Section):
     """Where examples come from."""
 
     spec: str = "demo"
-    """The data set: demo, flickr8k:DIR, coco:DIR, karpathy:FILE.json, vqa:DIR, csv:FILE,
-    jsonl:FILE, folder:DIR or tfds:NAME. `--data` sets it."""
+    """The data set: demo, flickr8k:DIR, coco:DIR, karpathy:FILE.json, vqa:DIR, classes:DIR,
+    csv:FILE, jsonl:FILE, folder:DIR or tfds:NAME. `--data` sets it."""
 
     images: Path | None = None
     """The folder that image names are relative to, where the data set's own files don't say."""
@@ -82,8 +82,13 @@ class Model(Section):
     image_side: int = Field(default=224, ge=32, le=1024)
     """Side of the square that images are resized to, in pixels."""
 
+    image_encoder: Literal["resnet50", "vgg19", "vit"] = "resnet50"
+    """What looks at the picture: ResNet50 or VGG19 of keras.applications, or a ViT of keras-hub
+    (pip install -e '.[vit]')."""
+
     image_weights: str = "imagenet"
-    """The image encoder's weights: imagenet, none (random) or a file."""
+    """The image encoder's weights: imagenet, none (random) or a file; of a ViT imagenet, none (a
+    random ViT-B/16), or a preset of keras-hub by name or folder, which says how large it is."""
 
     text_encoder: str = "captioner/bert_en_uncased_L-6_H-384_A-12"
     """The BERT that reads prompts: a TensorFlow Hub handle, a local folder, or none."""
@@ -191,7 +196,8 @@ class Train(Section):
     freeze: tuple[str, ...] = ("image_encoder", "text_encoder")
     """Regular expressions: variables whose path starts with one are left as they are. On the
     command line: JSON, train.freeze='["image_encoder/conv[1-4]", "text_encoder"]' to fine-tune the
-    last stage of the image encoder alone (without model.sentence_head)."""
+    last stage of the image encoder alone (without model.sentence_head). VGG19's stages are block1
+    to block5."""
 
     precision: Literal["float32", "bfloat16"] = "float32"
     """What the decoder and attention compute in; weights stay float32."""
@@ -333,6 +339,7 @@ class Settings(Section):
     train: Train = Train()
     decode: Decode = Decode()
     contrastive: Contrastive = Contrastive()
+    classify: Classify = Classify()
 
     @pydantic.model_validator(mode="after")
     def _consistent(self) -> "Settings":
@@ -366,8 +373,9 @@ class Settings(Section):
             )
         if self.model.copying and self.model.text_encoder == "none":
             raise ValueError("model.copying=true needs a text encoder: model.text_encoder is none")
-        stages = frozen_stages(self.train.freeze)
-        if self.model.sentence_head and not (self.data.cache_features and stages == len(STAGES)):
+        encoder = self.model.image_encoder
+        whole = wholly_frozen(self.train.freeze, encoder)
+        if self.model.sentence_head and not (self.data.cache_features and whole):
             raise ValueError(
                 "model.sentence_head=true needs data.cache_features=true and the whole image "
                 "encoder frozen (train.freeze with image_encoder): it is fitted to features that "
@@ -378,11 +386,12 @@ class Settings(Section):
                 f"model.neighbours={self.model.neighbours} needs model.sentence_head=true: it says "
                 "what is near"
             )
-        if self.data.cache_features and not stages:
+        if self.data.cache_features and not frozen_stages(self.train.freeze, encoder):
+            some = {"resnet50": "conv[1-4]", "vgg19": "block[1-4]"}.get(encoder)
+            hint = f", or image_encoder/{some} to fine-tune the last of its five" if some else ""
             raise ValueError(
                 "data.cache_features=true needs at least the first stage of the image encoder "
-                "frozen (train.freeze with image_encoder, or image_encoder/conv[1-4] to fine-tune "
-                "the last of its five), or set data.cache_features=false"
+                f"frozen (train.freeze with image_encoder{hint}), or set data.cache_features=false"
             )
         return self
 

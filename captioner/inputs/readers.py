@@ -3,7 +3,7 @@
 A SPEC is `demo` or `KIND:WHERE`. A reader only says what its files say, to a `records.Gatherer`;
 what becomes of missing images, repeated captions and splits is decided there, for all alike.
 The readers: readers_files.py (csv, jsonl, folder: the user's own files), readers_published.py
-(flickr8k, coco, karpathy), readers_vqa.py (questions) and readers_tfds.py.
+(flickr8k, coco, karpathy), readers_vqa.py (questions), readers_classes.py and readers_tfds.py.
 """
 
 import os
@@ -13,6 +13,7 @@ from typing import Any
 
 from captioner.config import near_misses
 from captioner.errors import CaptionerError
+from captioner.inputs.readers_classes import read_classes
 from captioner.inputs.readers_files import read_csv, read_folder, read_jsonl
 from captioner.inputs.readers_published import read_coco, read_flickr8k, read_karpathy
 from captioner.inputs.readers_tfds import read_tfds
@@ -26,6 +27,7 @@ _READERS: dict[str, tuple[str, Reader]] = {
     "coco": ("DIR", read_coco),
     "karpathy": ("FILE.json", read_karpathy),
     "vqa": ("DIR", read_vqa),
+    "classes": ("DIR", read_classes),
     "csv": ("FILE", read_csv),
     "jsonl": ("FILE", read_jsonl),
     "folder": ("DIR", read_folder),
@@ -44,14 +46,15 @@ def read(
     """Reads the data set that a SPEC names.
 
     Args:
-        spec: demo, flickr8k:DIR, coco:DIR, karpathy:FILE.json, vqa:DIR, csv:FILE, jsonl:FILE,
-            folder:DIR or tfds:NAME.
+        spec: demo, flickr8k:DIR, coco:DIR, karpathy:FILE.json, vqa:DIR, classes:DIR, csv:FILE,
+            jsonl:FILE, folder:DIR or tfds:NAME.
         images: The folder that image names are relative to, where it isn't the usual one (the
             setting data.images). The demo and tfds keep their own images and ignore it.
         cache: The folder for what is written first: the demo's images, the files of tfds.
         progress: Handed to `demo.write`, which documents it; other readers are quick.
         prompts: What the demo's pictures come with instead of captions: `questions` and answers,
-            `contexts` (texts around them) and sentences that need both, or '' for captions.
+            `contexts` (texts around them) and sentences that need both, `classes` (what they show;
+            of tfds its labels, too), or '' for captions.
 
     Returns:
         The usable records and a report of the rest.
@@ -72,7 +75,7 @@ def read(
         raise CaptionerError(f"data {spec!r}: write {kind}:{expected}")
     gather = Gatherer()
     if kind == "tfds":
-        read_tfds(where, cache / "tfds", gather)
+        read_tfds(where, cache / "tfds", gather, labels=prompts == "classes")
         return gather.finish(spec)
 
     path = Path(where).expanduser()
@@ -97,7 +100,12 @@ def _read_demo(cache: Path, progress: Any, prompts: str) -> DataSet:
     folder = cache / "demo"
     demo.write(folder, progress=progress)
     gather = Gatherer()
-    if prompts:
+    if prompts == "classes":
+        gather.labelled = True
+        for name, split, kind in demo.shown():
+            image = gather.image(name, os.path.join(os.path.abspath(folder), name), split=split)
+            gather.caption(image, kind)
+    elif prompts:
         gather.with_prompts = True
         made = demo.asked() if prompts == "questions" else demo.told()
         for name, split, rows in made:

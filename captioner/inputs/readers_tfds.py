@@ -1,4 +1,4 @@
-"""tfds:NAME: captioned data sets of tensorflow_datasets, such as coco_captions.
+"""tfds:NAME: captioned or labelled data sets of tensorflow_datasets, such as coco_captions.
 
 Training draws images in any order, and tfds only streams them. So the images' encoded bytes are
 written once, as they are, to a folder of their own beside an index; afterwards neither
@@ -30,13 +30,14 @@ _IDS = ("image/id", "image_id", "image/filename", "image_filename", "filename")
 _MAGIC = ((b"\xff\xd8", ".jpg"), (b"\x89PNG", ".png"), (b"GIF8", ".gif"), (b"BM", ".bmp"))
 
 
-def read_tfds(name: str, cache: Path, gather: Gatherer) -> None:
+def read_tfds(name: str, cache: Path, gather: Gatherer, labels: bool = False) -> None:
     """tfds:NAME, where NAME may have a config and version (`coco_captions/2014:1.1.0`).
 
     The data set needs an image feature and captions: a text, a sequence of texts, or a sequence
-    of dicts with `text`. A single split is divided like data without splits; where there is a
-    validation split and no test split, it is halved by hash. It is prepared, downloading if need
-    be, in TFDS_DATA_DIR (default ~/tensorflow_datasets), and copied to `cache`/NAME.
+    of dicts with `text`; or with `labels` a class label, whose name is the image's caption. A
+    single split is divided like data without splits; where there is a validation split and no test
+    split, it is halved by hash. It is prepared, downloading if need be, in TFDS_DATA_DIR (default
+    ~/tensorflow_datasets), and copied to `cache`/NAME.
 
     Source: https://www.tensorflow.org/datasets/api_docs/python/tfds/decode/SkipDecoding
 
@@ -45,9 +46,10 @@ def read_tfds(name: str, cache: Path, gather: Gatherer) -> None:
     """
     if not re.fullmatch(r"\w+(/[\w.+-]+)?(:\d+\.\d+\.\d+)?", name):
         raise CaptionerError(f"data tfds:{name}: expected a name such as tfds:coco_captions")
-    folder = cache / name.replace("/", "-").replace(":", "-")
+    folder = cache / (name.replace("/", "-").replace(":", "-") + ("-labels" if labels else ""))
+    gather.labelled = labels
     if not (folder / _INDEX).is_file():
-        _materialise(name, folder)
+        _materialise(name, folder, labels)
     with (folder / _INDEX).open(encoding="utf-8") as index:
         rows = [json.loads(line) for line in index]
     splits = {row["split"] for row in rows}
@@ -60,7 +62,7 @@ def read_tfds(name: str, cache: Path, gather: Gatherer) -> None:
             gather.caption(image, caption)
 
 
-def _materialise(name: str, folder: Path) -> None:
+def _materialise(name: str, folder: Path, labels: bool) -> None:
     """Writes a data set's encoded images and its index to `folder`, whole or not at all."""
     builder = _prepared(name)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -70,7 +72,8 @@ def _materialise(name: str, folder: Path) -> None:
         with (part / _INDEX).open("w", encoding="utf-8") as index:
             for split in builder.info.splits:
                 (part / split).mkdir()
-                for number, (id, content, captions) in enumerate(_examples(name, builder, split)):
+                examples = _examples(name, builder, split, labels)
+                for number, (id, content, captions) in enumerate(examples):
                     ending = next((e for m, e in _MAGIC if content.startswith(m)), ".img")
                     file = f"{split}/{number:07d}{ending}"
                     (part / file).write_bytes(content)
@@ -121,25 +124,38 @@ def _prepared(name: str) -> Any:
     return builder
 
 
-def _examples(name: str, builder: Any, split: str) -> Iterator[tuple[str, bytes, list[str]]]:
-    """Id (maybe empty), encoded image and captions of each example."""
+def _examples(
+    name: str, builder: Any, split: str, labels: bool
+) -> Iterator[tuple[str, bytes, list[str]]]:
+    """Id (maybe empty), encoded image and captions (with `labels` its label's name) of each
+    example."""
     import tensorflow_datasets as tfds
 
     features = builder.info.features
     names = list(features.keys()) if hasattr(features, "keys") else []
     images = [n for n in names if isinstance(features[n], tfds.features.Image)]
     image = "image" if "image" in images else next(iter(images), None)
-    captions = next((n for n in _CAPTIONS if n in names), None)
+    if labels:
+        known = [n for n in names if isinstance(features[n], tfds.features.ClassLabel)]
+        captions = "label" if "label" in known else next(iter(known), None)
+    else:
+        captions = next((n for n in _CAPTIONS if n in names), None)
     if image is None or captions is None:
+        what = "a class label" if labels else "captions"
         raise CaptionerError(
-            f"data tfds:{name} has no images with captions; its features: {', '.join(names)}"
+            f"data tfds:{name} has no images with {what}; its features: {', '.join(names)}"
         )
     id = next((n for n in _IDS if n in names), None)
     wanted = {n: features[n] for n in (image, captions, id) if n}
     decoders = tfds.decode.PartialDecoding(wanted, {image: tfds.decode.SkipDecoding()})
     stream = builder.as_dataset(split=split, decoders=decoders)
     for example in tfds.as_numpy(stream):
-        yield _id(example.get(id)), example[image], _texts(example[captions])
+        said = example[captions]
+        if labels:  # -1 where it isn't published
+            texts = [features[captions].int2str(int(said))] if said >= 0 else []
+        else:
+            texts = _texts(said)
+        yield _id(example.get(id)), example[image], texts
 
 
 def _id(value: Any) -> str:

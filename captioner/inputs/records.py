@@ -114,6 +114,7 @@ class DataSet:
 
     records: tuple[Record, ...]
     problems: Problems = field(default_factory=Problems)
+    labelled: bool = False  # captions are names of classes
 
     def split(self, names: str) -> tuple[Record, ...]:
         """The records of `train`, `dev`, `test` or a sum such as `dev+test`, in their order;
@@ -214,12 +215,14 @@ class Gatherer:
         problems: What the reader, too, adds its findings to.
         with_prompts: Set by a reader whose data has prompts.
         split_dev: Set where the data's dev split is to be halved into dev and test.
+        labelled: Set where captions are names of classes.
     """
 
     def __init__(self) -> None:
         self.problems = Problems()
         self.with_prompts = False
         self.split_dev = False
+        self.labelled = False
         self._images: dict[str, _Image] = {}
 
     def image(
@@ -318,7 +321,7 @@ class Gatherer:
             )
             for key, image in usable.items()
         )
-        return DataSet(name, tuple(records), self.problems)
+        return DataSet(name, tuple(records), self.problems, self.labelled)
 
     def _usable(self) -> dict[str, _Image]:
         """The images with a file, a caption and, where the data names splits, a split."""

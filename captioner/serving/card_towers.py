@@ -7,7 +7,7 @@ from captioner.serving import card_common
 from captioner.serving.markdown import code, last_name, table, text
 
 _OPENING = """\
-Two towers for retrieval: a ResNet50 looks at pictures, a BERT reads texts, and what belongs
+Two towers for retrieval: a {looks} looks at pictures, a BERT reads texts, and what belongs
 together comes out near each other. A SavedModel for TensorFlow Serving and any TensorFlow program,
 exported by captioner {captioner} on {exported}.
 
@@ -44,7 +44,11 @@ _LIMITS = """\
 
 def parts(facts: Mapping[str, Any]) -> list[str]:
     """All parts between the card's title and its versions."""
-    opening = _OPENING.format(captioner=text(facts["captioner"]), exported=text(facts["exported"]))
+    opening = _OPENING.format(
+        looks=card_common.looks(facts),
+        captioner=text(facts["captioner"]),
+        exported=text(facts["exported"]),
+    )
     return [
         opening,
         *_model(facts),
@@ -65,7 +69,7 @@ def _model(facts) -> list[str]:
     bert = f"{code(last_name(model['text_encoder']))}, {card_common.trained('text', frozen)}"
     width = facts["signatures"].get("embed_text", {}).get("outputs", {}).get("embedding")
     rows = [
-        ("image encoder", f"ResNet50 at {side} × {side} pixels, {tuned}"),
+        ("image encoder", f"{card_common.looks(facts)} at {side} × {side} pixels, {tuned}"),
         ("text encoder", bert),
         ("objective", _objective(own)),
         ("stored in", card_common.numbers(facts)),

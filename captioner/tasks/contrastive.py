@@ -211,8 +211,9 @@ def _scored(
 
 def _fit_baseline(settings: Settings, data: DataSet, path: Path) -> None:
     built = build(settings)
-    train, _ = prepare_images(settings, built.model.image_encoder, data)
-    if built.model.image_encoder.begun_shape[1] != built.model.image_encoder.width:
+    encoder = built.model.image_encoder
+    train, _ = prepare_images(settings, encoder, data)
+    if encoder.begun_shape != (encoder.regions, encoder.width):
         return  # what is cached are earlier stages: the encoder wasn't frozen
     with counting("embedding captions", "caption") as progress:
         _, features, vectors, owner = pairs.frozen(settings, built, train, progress)

@@ -33,7 +33,7 @@ from captioner.inputs.demo.splits import SPLITS, held_out, scene
 
 __all__ = [
     "KINDS", "Scene", "asked", "captions", "contexts", "draw", "held_out", "questions", "scene",
-    "split_sizes", "told", "write",
+    "shown", "split_sizes", "told", "write",
 ]  # fmt: skip
 
 VERSION = 1  # raise it whenever the same settings give other pictures or captions
@@ -115,6 +115,14 @@ def told(images: int = 2400, seed: int = 0) -> Iterator[tuple[str, str, list[tup
     """The same with the texts around each picture, and the sentences that need both."""
     for split, index in _names(images):
         yield render.image_name(split, index), split, contexts(scene(seed, index, split), split)
+
+
+def shown(images: int = 2400, seed: int = 0) -> Iterator[tuple[str, str, str]]:
+    """The same of pictures that show things of a single kind: name, split and that kind."""
+    for split, index in _names(images):
+        kinds = {group.kind for group in scene(seed, index, split).groups}
+        if len(kinds) == 1:
+            yield render.image_name(split, index), split, *kinds
 
 
 def _settings(folder: Path) -> dict | None:
