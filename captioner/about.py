@@ -49,7 +49,7 @@ def of_run(
 
     Returns:
         "run", its name; "weights", what tells them from others (`confidence.fingerprint`);
-        "vocabulary", its WordPieces if it has any; "pretrained", a list of {"part", "name"} and
+        "vocabulary", its WordPieces if it has any; "classes", their names if it has any; "pretrained", a list of {"part", "name"} and
         if known "what" and "licence"; where scored "scores" and "data" (see `trained_on`); where
         calibrated "calibration" (see `captioner.confidence.Calibration`), unless it is of other
         weights than the run has now, which is logged.
@@ -63,6 +63,8 @@ def of_run(
     if (run / "vocabulary.txt").is_file():  # of a task that has one
         pieces = (run / "vocabulary.txt").read_text(encoding="utf-8").count("\n")
         about["vocabulary"] = pieces
+    if (run / "classes.txt").is_file():
+        about["classes"] = (run / "classes.txt").read_text("utf-8").removesuffix("\n").split("\n")
     if (run / "checkpoints").is_dir():
         about["weights"] = confidence.fingerprint(run)
     about["pretrained"] = _pretrained(settings)

@@ -78,6 +78,18 @@ def parser() -> argparse.ArgumentParser:
         help="write all that is known of each image here, one JSON object a line",
     )
     made.add_argument(
+        "--confusion",
+        type=Path,
+        metavar="FILE.png",
+        help="draw here which classes are taken for which (of models that name classes)",
+    )
+    made.add_argument(
+        "--zero-shot",
+        action="store_true",
+        help="of two towers: classify by the names of the classes (of tfds and the demo; with "
+        "classes:DIR that goes without saying)",
+    )
+    made.add_argument(
         "--seed",
         type=seed,
         default=0,

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from captioner import commandline, source, tasks
+from captioner.errors import CaptionerError
 from captioner.inputs.named import ENDINGS, MORE_ENDINGS, expand
 
 _COMMON = frozenset(("debug", "model", *source.WITH_SERVER, "server", "images", "json"))
@@ -17,6 +18,8 @@ def main(arguments: argparse.Namespace) -> int:
     images = list(expand(arguments.images, endings))
     sys.stdout.reconfigure(errors="backslashreplace")  # a caption's é on an ASCII terminal
     if arguments.server is not None:  # servers are asked for captions
+        if arguments.classes:
+            raise CaptionerError("--classes is for two towers in a folder: name it with --model")
         from captioner.predicting import predict
 
         return predict(arguments, images)
@@ -37,6 +40,12 @@ def parser() -> argparse.ArgumentParser:
         "--prompt",
         default="",
         help="key words, a beginning that ends in …, or a question that ends in ?",
+    )
+    made.add_argument(
+        "--classes",
+        type=class_names,
+        metavar="A,B,...",
+        help="of two towers: which of these names is nearest to the picture",
     )
     made.add_argument(
         "--beams", type=beam_count, metavar="N", help="search and print N captions an image"
@@ -65,6 +74,15 @@ def parser() -> argparse.ArgumentParser:
         help="draw here where the model looked for every word",
     )
     return made
+
+
+def class_names(text: str) -> list[str]:
+    """Names with commas between them, as argparse wants them."""
+    found = [" ".join(name.split()) for name in text.split(",")]
+    found = list(dict.fromkeys(name for name in found if name))
+    if len(found) < 2:
+        raise argparse.ArgumentTypeError("name two classes or more, with commas between them")
+    return found
 
 
 def beam_count(text: str) -> int:

@@ -30,7 +30,8 @@ BELOW = {
     # A task is all that belongs to it, from the data to what commands print.
     "tasks": {
         "inputs", "models", "decoding", "learning", "metrics", "pretrained", "serving", "reporting",
-        "captioning", "confidence", "deletion", "embedding", "evaluation", "loading", "predicting",
+        "captioning", "classifying", "confidence", "deletion", "embedding", "evaluation", "loading",
+        "predicting",
     },
     # What is measured is all the rest.
     "measuring": {

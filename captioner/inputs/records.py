@@ -136,8 +136,7 @@ class DataSet:
         sizes = Counter(record.split for record in self.records)
         captions = sum(len(record.captions) for record in self.records)
         parts = ", ".join(f"{name} {sizes[name]:,}" for name in SPLITS)
-        images = len(self.records)
-        return f"{self.name}: {images:,} images, {captions:,} captions ({parts} images)"
+        return f"{self.name}: {len(self.records):,} images, {captions:,} captions ({parts} images)"
 
 
 def fold(text: str) -> str:

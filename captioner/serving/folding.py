@@ -3,10 +3,13 @@
 import keras
 import tensorflow as tf
 
+from captioner.models.encoders import Unfolded
 from captioner.models.folded import FoldedResNet50
 
 
-def folded(model: keras.Model, precision: str) -> tuple[FoldedResNet50, list[tf.Variable]]:
+def folded(
+    model: keras.Model, precision: str
+) -> tuple[FoldedResNet50 | Unfolded, list[tf.Variable]]:
     """The folded image encoder of a model that has an `image_encoder`, and the variables that are
     served: its own, and the model's but for those of the encoder that it stands for.
 

@@ -38,6 +38,7 @@ from captioner.errors import CaptionerError
 # Name to module, with an object `TASK` each.
 _MODULES = {
     "caption": "captioner.tasks.caption",
+    "classify": "captioner.tasks.classify",
     "contrastive": "captioner.tasks.contrastive",
     "summary": "captioner.tasks.summary",
     "vqa": "captioner.tasks.vqa",

@@ -1,6 +1,8 @@
 """Two towers, for retrieval: images and texts as points of one space."""
 
 import argparse
+import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,8 @@ from typing import Any
 import tensorflow as tf
 
 from captioner import confidence
-from captioner.config import Settings
+from captioner.classifying import Found
+from captioner.config import Classify, Settings
 from captioner.embedding import Embedder
 from captioner.errors import CaptionerError
 from captioner.evaluation import circumstances, write_json
@@ -21,7 +24,7 @@ from captioner.models.towers import Built, build
 from captioner.serving import card_towers
 from captioner.serving.contract import EMBEDDING_SIGNATURES
 from captioner.serving.towers import ServedTowers
-from captioner.tasks import Plan, Task
+from captioner.tasks import Plan, Task, class_scores, zero_shot
 
 _BATCH = 16
 # Of the baseline's space; wider scored no better.
@@ -33,7 +36,8 @@ class Contrastive(Task):
 
     name = "contrastive"
     signatures = EMBEDDING_SIGNATURES
-    predict_options = frozenset(("prompt",))
+    evaluate_options = frozenset(("confusion", "rows", "zero_shot"))
+    predict_options = frozenset(("prompt", "classes"))
     example = "--prompt 'a dog in the snow' IMAGE..."
     exports = "towers"
 
@@ -120,7 +124,16 @@ class Contrastive(Task):
         from captioner.loading import load
 
         model = load(arguments.model)
-        data = read_data(settings)
+        data = read_data(settings, "classes" if arguments.zero_shot else "")
+        if data.labelled:
+            zero_shot.evaluate(arguments, settings, model, data)
+            return
+        for name in ("confusion", "rows", "zero_shot"):
+            if getattr(arguments, name):
+                raise CaptionerError(
+                    f"--{name.replace('_', '-')} is about classes, and {settings.data.spec} has "
+                    "captions: name classes:DIR"
+                )
         records = data.split(arguments.split)
         with counting("embedding") as progress:
             scores, problems = _scored(
@@ -138,33 +151,47 @@ class Contrastive(Task):
             write_json(arguments.scores, scores)
 
     def predict(self, arguments: argparse.Namespace, images: Sequence[str]) -> int:
-        import json
-        import sys
-
         from captioner.loading import load
 
-        if not arguments.prompt.strip():
+        if arguments.prompt.strip() and arguments.classes:
+            raise CaptionerError("--prompt and --classes: give one of them")
+        if not arguments.prompt.strip() and not arguments.classes:
             raise CaptionerError(
-                f"{arguments.model} compares images with a text: add --prompt TEXT (or search a "
-                "folder of photos: python -m captioner.search)"
+                f"{arguments.model} compares images with a text: add --prompt TEXT, or --classes "
+                "a,b,c for the nearest of several (or search a folder of photos: "
+                "python -m captioner.search)"
             )
         model = load(arguments.model)
-        (text,) = model.texts([arguments.prompt])
+        if arguments.classes:
+            vectors = zero_shot.embedded(model, arguments.classes, Classify().templates)
+        else:
+            vectors = model.texts([arguments.prompt])
+        # A text is compared as a class whose name nobody asks for.
+        names = arguments.classes or [arguments.prompt]
         failed = False
         for start in range(0, len(images), _BATCH):
             chunk = images[start : start + _BATCH]
-            vectors, errors = model.images(chunk)
-            for image, vector, error in zip(chunk, vectors, errors, strict=True):
-                failed |= bool(error)
-                similar = None if error else float(vector @ text)
+            made = zero_shot.ranked(model, chunk, names, vectors, len(names))
+            for image, found in zip(chunk, made, strict=True):
+                failed |= found.error is not None
                 if arguments.json:
-                    row = {"image": image, "similarity": similar, "error": error or None}
-                    print(json.dumps(row), flush=True)
-                elif error:
-                    print(f"{printable(image)}: {error}", file=sys.stderr)
+                    row = {"image": image, **_row(found, bool(arguments.classes))}
+                    print(json.dumps(row | {"error": found.error}), flush=True)
+                elif found.error:
+                    print(f"{printable(image)}: {found.error}", file=sys.stderr)
+                elif arguments.classes:
+                    print(f"{printable(image)}\t{class_scores.line_of(found)}", flush=True)
                 else:
-                    print(f"{printable(image)}\t{similar:.4f}", flush=True)
+                    print(f"{printable(image)}\t{found.probabilities[0]:.4f}", flush=True)
         return 1 if failed else 0
+
+
+def _row(found: Found, classes: bool) -> dict[str, Any]:
+    """What is said of an image in JSON."""
+    if not classes:
+        return {"similarity": None if found.error else found.probabilities[0]}
+    pairs = zip(found.classes, found.probabilities, strict=True)
+    return {"classes": [{"name": name, "similarity": similar} for name, similar in pairs]}
 
 
 def _refuse(folder: Path, options: Mapping[str, Any]) -> None:

@@ -31,7 +31,7 @@ from captioner.models.build import Built, build
 from captioner.serving import card_answers
 from captioner.serving.answer_signatures import ChosenAnswers, SharedImages
 from captioner.serving.signatures import ServedCaptioner
-from captioner.tasks import Plan, vqa_scores
+from captioner.tasks import Plan, names, vqa_scores
 from captioner.tasks.caption import Begun, Captioning
 
 
@@ -93,13 +93,12 @@ class Answering(Captioning):
     def files(self, built: Built, begun: Begun) -> Mapping[str, Callable[[Path], None]]:
         if not built.answers:
             return super().files(built, begun)
-        lines = "".join(f"{answer}\n" for answer in begun.vocabulary)
-        return {_ANSWERS: lambda path: path.write_text(lines, encoding="utf-8")}
+        return {_ANSWERS: names.writer(begun.vocabulary)}
 
     def restore(self, settings: Settings, run: Path) -> Built:
         if not settings.model.answers:
             return super().restore(settings, run)
-        return build(settings, _read_answers(run / _ANSWERS), load=False)
+        return build(settings, names.read(run / _ANSWERS, "answers"), load=False)
 
     def serve(
         self, settings: Settings, built: Built, storage: str = "float32", precision: str = "float32"
@@ -142,25 +141,11 @@ def _answers(run: Path, settings: Settings, train: Sequence[Record]) -> list[str
     """The run's answers to choose among, counted where it has none yet."""
     path = run / _ANSWERS
     if path.is_file():
-        return _read_answers(path)
+        return names.read(path, "answers")
     found = frequent_answers(train, settings.model.answers)
     if not found:
         raise CaptionerError(f"{settings.data.spec} has no training questions to take answers from")
     return found
-
-
-def _read_answers(path: Path) -> list[str]:
-    """One a line, as `files` writes them."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise CaptionerError(f"no answers at {path}") from None
-    except UnicodeDecodeError:
-        raise CaptionerError(f"{path} holds no answers: it isn't UTF-8") from None
-    answers = text.removesuffix("\n").split("\n")
-    if "" in answers or len(set(answers)) != len(answers):
-        raise CaptionerError(f"{path} is damaged: it has an empty line, or one that is there twice")
-    return answers
 
 
 TASK = Answering()
