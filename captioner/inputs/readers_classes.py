@@ -13,8 +13,8 @@ def read_classes(path: Path, images: Path | None, gather: Gatherer) -> None:
     """classes:DIR: DIR/CLASS/*.jpg, at any depth below CLASS; or with splits, DIR/train/CLASS,
     DIR/val/CLASS, DIR/test/CLASS.
 
-    Folders are splits where at least two of them are named as such and hold folders of images, not
-    images. Hidden files and links to folders are passed over, as by `folder:`.
+    Folders are splits where at least two of them are named as such and hold folders of images.
+    Hidden files and links to folders are passed over, as by `folder:`.
 
     Raises:
         CaptionerError: data.images is set, or there is no image in any class.
@@ -52,7 +52,7 @@ def _splits(pictures: list[str]) -> set[str]:
     depths: dict[str, int] = {}
     for name in pictures:
         top, *rest = name.split("/")
-        depths[top] = min(depths.get(top, len(rest)), len(rest))
+        depths[top] = max(depths.get(top, 0), len(rest))
     named = {top for top, depth in depths.items() if depth >= 2 and split_name(top)}
     # One folder named so and nothing else is what somebody unpacked: its classes are the classes.
     return named if len(named) > 1 or (named and named == depths.keys()) else set()
