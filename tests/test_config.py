@@ -188,6 +188,36 @@ def test_stages_that_are_frozen_altogether(freeze, stages):
     assert frozen_stages(tuple(freeze)) == stages
 
 
+@pytest.mark.parametrize(
+    ("encoder", "freeze", "stages"),
+    [
+        ("vgg19", ["image_encoder/block[1-4]"], 4),
+        ("vgg19", ["image_encoder/block1_conv1", "image_encoder/block2"], 0),
+        ("vgg19", ["image_encoder"], 5),
+        ("vit", ["image_encoder/vit_encoder", "image_encoder/vit_patching"], 0),
+        ("vit", ["text_encoder"], 0),
+        ("vit", ["image_encoder"], 1),
+    ],
+)
+def test_stages_of_other_encoders(encoder, freeze, stages):
+    assert frozen_stages(tuple(freeze), encoder) == stages
+    words = [f"train.freeze={json.dumps(freeze)}", f"model.image_encoder={encoder}"]
+    if stages:
+        assert settings(overrides=words).model.image_encoder == encoder
+    else:
+        with pytest.raises(CaptionerError, match="needs at least the first stage"):
+            settings(overrides=words)
+
+
+def test_settings_of_before_there_was_a_choice_of_encoders(tmp_path):
+    """As a run of then has them: the same run, not one with other settings."""
+    then = json.loads(settings().dump())
+    del then["model"]["image_encoder"], then["classify"]
+    (tmp_path / "config.json").write_text(json.dumps(then))
+    found = config.load(tmp_path / "config.json")
+    assert found.model.image_encoder == "resnet50" and config.differences(found, settings()) == []
+
+
 def test_fine_tuning_and_augmentation_go_without_the_cache():
     words = ["data.cache_features=false", "data.augment=true", "train.freeze=[]", "data.views=1"]
     assert settings(overrides=words).train.freeze == ()

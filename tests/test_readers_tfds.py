@@ -118,6 +118,32 @@ class TinyListOfCaptions(tfds.core.GeneratorBasedBuilder):
             yield i, {"image": image, "image_id": f"{prefix}{i}.jpg", "captions": captions}
 
 
+class TinyLabels(tfds.core.GeneratorBasedBuilder):
+    """Labels, and captions that classification makes nothing of; test has no labels."""
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self):
+        return tfds.core.DatasetInfo(
+            builder=self,
+            features=tfds.features.FeaturesDict(
+                {
+                    "image": tfds.features.Image(encoding_format="jpeg"),
+                    "text": tfds.features.Text(),
+                    "label": tfds.features.ClassLabel(names=["dog", "ice cream"]),
+                }
+            )
+        )
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples(0), "test": self._generate_examples(-1)}
+
+    def _generate_examples(self, label):
+        for i in range(2):
+            known = -1 if label < 0 and i else i
+            yield i, {"image": io.BytesIO(encoded(i)), "text": f"Thing {i} .", "label": known}
+
+
 class TinyUnreachable(TinySingleCaptions):
     VERSION = tfds.core.Version("1.0.0")
 
@@ -143,6 +169,19 @@ def test_the_features_of_coco_captions(tmp_path, capsys):
     assert all(record.image.read_bytes() == encoded(int(id)) for id, record in records.items())
     assert not data.problems
     assert capsys.readouterr().out == ""  # that is where commands print their results
+
+
+def test_labels_by_their_names(tmp_path):
+    data = read("tfds:tiny_labels", cache=tmp_path / "data", prompts="classes")
+    assert data.labelled
+    assert [(one.captions, one.split) for one in data.records] == [
+        (("dog",), "train"), (("ice cream",), "train"), (("dog",), "test"),
+    ]  # fmt: skip
+    assert data.problems.count("images without captions") == 1  # its label isn't published
+    captioned = read("tfds:tiny_labels", cache=tmp_path / "data")
+    assert captioned.records[0].captions == ("Thing 0 .",) and not captioned.labelled
+    with pytest.raises(CaptionerError, match="no images with a class label; its features: photo"):
+        read("tfds:tiny_single_captions", cache=tmp_path / "data", prompts="classes")
 
 
 def test_the_second_reading_needs_no_builder(tmp_path, monkeypatch):

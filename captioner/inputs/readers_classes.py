@@ -1,4 +1,4 @@
-"""classes:DIR: a folder for each class, images in it. The class's name is an image's one caption."""
+"""classes:DIR: a folder of images for each class, whose name is an image's one caption."""
 
 import os
 from collections import Counter

@@ -55,8 +55,8 @@ def names(data: DataSet) -> list[str]:
         some = f"one class ({next(iter(found))})" if found else "no images of one class"
         raise CaptionerError(
             f"{where} has {some} in training: classification reads classes:DIR (a folder for each "
-            "of two classes or more), tfds:NAME with labels, demo, or csv:FILE and jsonl:FILE whose "
-            "captions are names of classes, one an image"
+            "of two classes or more), tfds:NAME with labels, demo, or csv:FILE and jsonl:FILE with "
+            "names of classes for captions, one an image"
         )
     if len(found) == found.total():
         raise CaptionerError(

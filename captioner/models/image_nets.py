@@ -51,7 +51,7 @@ def resnet50(side: int, weights: Path | None, load: bool = True) -> Net:
 
 
 def vgg19(side: int, weights: Path | None, load: bool = True) -> Net:
-    """VGG19 (Simonyan and Zisserman, 2015, configuration E), which takes pixels as ResNet50 does."""
+    """VGG19 (Simonyan and Zisserman, 2015, E), which takes pixels as ResNet50 does."""
     net = keras.applications.VGG19(
         include_top=False, weights=None, input_shape=(side, side, 3), name="vgg19"
     )
@@ -125,4 +125,5 @@ def _first_line(error: Exception) -> str:
     return lines[0][:200] if lines else type(error).__name__
 
 
-NETS: dict[str, Callable[[int, Any, bool], Net]] = {"resnet50": resnet50, "vgg19": vgg19, "vit": vit}
+_Make = Callable[[int, Any, bool], Net]
+NETS: dict[str, _Make] = {"resnet50": resnet50, "vgg19": vgg19, "vit": vit}
