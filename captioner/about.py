@@ -50,9 +50,10 @@ def of_run(
     Returns:
         "run", its name; "weights", what tells them from others (`confidence.fingerprint`);
         "vocabulary", its WordPieces if it has any; "classes", their names if it has any;
-        "pretrained", a list of {"part", "name"} and if known "what" and "licence"; where scored "scores" and "data" (see `trained_on`); where
-        calibrated "calibration" (see `captioner.confidence.Calibration`), unless it is of other
-        weights than the run has now, which is logged.
+        "pretrained", a list of {"part", "name"} and if known "what" and "licence"; where scored
+        "scores" and "data" (see `trained_on`); where calibrated "calibration" (see
+        `captioner.confidence.Calibration`), unless it is of other weights than the run has now,
+        which is logged.
 
     Raises:
         CaptionerError: scores.json or calibration.json is damaged.
