@@ -242,7 +242,7 @@ def test_unknown_settings_name_near_misses(key, near, recipe):
 
 
 def test_settings_without_a_near_miss_are_listed():
-    with pytest.raises(CaptionerError, match="'zzz'; there are contrastive.loss, .*data.augment, .*train.warmup"):
+    with pytest.raises(CaptionerError, match="'zzz'; there are classify.templates, .*data.augment, .*train.warmup"):
         settings(overrides=["zzz=3"])
 
 
@@ -252,8 +252,8 @@ def test_settings_without_a_near_miss_are_listed():
         ("dem", "unknown recipe 'dem'; did you mean demo?"),
         ("DEMO", "did you mean demo?"),
         ("flickr8", "did you mean flickr8k?"),
-        ("", "there are demo, flickr8k"),
-        ("zzz", "there are demo, flickr8k"),
+        ("", "there are classify, demo, flickr8k"),
+        ("zzz", "there are classify, demo, flickr8k"),
         ("none.toml", "no recipe file none.toml"),
     ],
 )
