@@ -317,7 +317,8 @@ def test_two_towers_classify_by_names(tiny_towers, folder, tmp_path, capsys):
              tmp_path / "s", "--confusion", tmp_path / "c.png", "--rows", tmp_path / "rows",
              "--set", 'classify.templates=["a {} thing", "{}"]']  # fmt: skip
     assert evaluated(*words) == 0
-    assert "always 'deep_blue'" in capsys.readouterr().out
+    # Training has one more of these, if it could be read.
+    assert "always 'red'" in capsys.readouterr().out
     scores = json.loads((tmp_path / "s").read_text())
     model = captioner.load(tiny_towers / "export")
     texts = np.stack([
