@@ -125,6 +125,8 @@ def test_values_on_the_command_line(word, key, expected):
         ("train.seed=99999999999999", "train.seed"),
         ("train.precision=float16", "'float32' or 'bfloat16'"),
         ("train.keep=1", "greater than or equal to 2"),
+        ("train.schedule=linear", "'cosine', 'constant', 'step' or 'plateau'"),
+        ("train.schedule_factor=1", "less than 1"),
         ("data.cache_features=maybe", "boolean"),
         ("text.vocabulary=10001", "less than or equal to 10000"),
         ("text.vocabulary=49", "greater than or equal to 50"),
@@ -156,6 +158,7 @@ def test_all_wrong_values_are_named_at_once():
     [
         (["model.units=100", "model.heads=3"], "model.heads=3 must divide model.units=100"),
         (["data.augment=true"], "data.views=N"),
+        (["train.schedule=plateau", "train.patience=2"], "schedule_patience=2 must be less than"),
         (["data.views=2", "data.cache_features=false"], "data.views=2 needs"),
         (['train.freeze=["text_encoder"]'], "first stage of the image encoder frozen"),
         (["train.freeze=[]"], "first stage of the image encoder frozen"),

@@ -85,21 +85,30 @@ def test_a_replica_without_a_caption(mirrored, tmp_path, tiny_encoder):
 
 
 def test_dropout_under_replicas_resumes(mirrored, tmp_path):
+    """On a plateau, whose lower rate is every replica's, too."""
+
     def trainer(name):
-        return tiny.trainer(tmp_path / name, strategy=mirrored, dropout=0.4, epochs=2)
+        plateau = {"schedule": "plateau", "schedule_patience": 1}
+        made = tiny.trainer(
+            tmp_path / name, strategy=mirrored, dropout=0.4, epochs=3, warmup=0.0,
+            validate=lambda _: lambda: {"CIDEr": 0.5}, **plateau,
+        )  # fmt: skip
+        return made
 
     whole, broken = trainer("whole"), trainer("broken")
     whole.fit()
-    broken._report.at_step = lambda step: step == 3 and os.kill(os.getpid(), 15)
+    broken._report.at_step = lambda step: step == 5 and os.kill(os.getpid(), 15)
     with pytest.raises(Interrupted):
         broken.fit()
     again = trainer("broken")
     again.fit()
     tiny.assert_same(tiny.everything(again), tiny.everything(whole))
-    assert again.progress == whole.progress
+    assert again.progress == whole.progress and whole.progress.level == pytest.approx(0.09)
+    rates = [row["learning_rate"] for row in whole._report.rows]
+    np.testing.assert_allclose(rates, [1e-3] * 4 + [3e-4] * 2, rtol=1e-5)
     # Each replica holds the same.
     learned = [variable.value for variable in whole._optimisation.variables]
-    for variable in [*learned, *whole._optimisation.averages]:
+    for variable in [*learned, *whole._optimisation.averages, *whole._optimisation._levels]:
         first, second = mirrored.experimental_local_results(variable)
         np.testing.assert_array_equal(first.numpy(), second.numpy())
 

@@ -1,4 +1,4 @@
-"""What learns, how fast, and one step's arithmetic."""
+"""What learns, and one step's arithmetic."""
 
 import keras
 import numpy as np
@@ -8,42 +8,8 @@ import tensorflow as tf
 from captioner import config
 from captioner.inputs.text import SPECIAL
 from captioner.learning import distribution
-from captioner.learning.optimisation import Optimisation, WarmupCosine, is_frozen, name
+from captioner.learning.optimisation import Optimisation, is_frozen, name
 from captioner.models.build import build
-
-# The rate's course.
-
-
-def test_rate_rises_and_falls_by_half_a_cosine():
-    rate = WarmupCosine(2.0, [12], 1 / 3)
-    rising = [0.25, 0.5, 0.75, 1.0]
-    falling = [0.5 * (1 + np.cos(np.pi * i / 8)) for i in range(9)]
-    got = [float(rate(step)) / 2 for step in range(13)]
-    np.testing.assert_allclose(got, [*rising, *falling], atol=1e-6)
-
-
-def test_each_stage_has_a_course_of_its_own():
-    rate, first, second = (WarmupCosine(1.0, stages, 0.2) for stages in ([10, 20], [10], [20]))
-    for step in range(10):
-        assert float(rate(step)) == float(first(step))
-    for step in range(20):
-        assert float(rate(10 + step)) == float(second(step))
-    assert float(rate(30)) == pytest.approx(0, abs=1e-6)
-    assert float(rate(1000)) == pytest.approx(0, abs=1e-6)
-
-
-@pytest.mark.parametrize("stages, warmup", [([1], 0.0), ([1], 0.9), ([3], 0.0), ([1, 1], 0.5)])
-def test_no_step_of_a_short_run_is_wasted(stages, warmup):
-    rate = WarmupCosine(1.0, stages, warmup)
-    got = [float(rate(step)) for step in range(sum(stages))]
-    assert got[0] == 1 and min(got) > 0.2 and max(got) <= 1
-
-
-def test_configuration_of_the_rate_survives():
-    rate = WarmupCosine(0.1, [5, 6], 0.3)
-    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(rate))
-    assert [float(again(step)) for step in range(11)] == [float(rate(step)) for step in range(11)]
-
 
 # What is trainable.
 

@@ -2,7 +2,9 @@
 
 import json
 import math
+import os
 import re
+import signal
 
 import numpy as np
 import pytest
@@ -12,8 +14,8 @@ import tiny_training as tiny
 from captioner.errors import CaptionerError
 from captioner.inputs.pipeline import CachedImages
 from captioner.learning.checkpoints import Checkpoints
-from captioner.learning.loop import Stage, frozen_variables
-from captioner.learning.optimisation import name
+from captioner.learning.loop import Interrupted, Stage
+from captioner.learning.optimisation import frozen_variables, name
 
 METRICS = {
     "step", "epoch", "stage", "loss", "nats_per_token", "gradient_norm", "learning_rate",
@@ -172,6 +174,35 @@ def test_patience_starts_anew_with_each_better_score(tmp_path):
         tmp_path, epochs=6, patience=2, validate=scripted(0.1, 0.0, 0.2, 0.1, 0.3, 0.2)
     )
     assert made.fit().step == 12 and not made.progress.stopped
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_plateau_lowers_the_rate(tmp_path, stopped):
+    """After two validations without a better score, counted anew after each fall; a run that was
+    stopped in between remembers both counts."""
+    scores = (0.3, 0.2, 0.3, 0.4, 0.1, 0.1, 0.1)
+    settings = {
+        "epochs": 7, "learning_rate": 0.01, "warmup": 0.0, "schedule": "plateau",
+        "schedule_patience": 2, "schedule_factor": 0.5,
+    }  # fmt: skip
+
+    def trainer(scores, at_step=lambda step: None):
+        report = tiny.Reports(at_step)
+        return tiny.trainer(tmp_path, validate=scripted(*scores), report=report, **settings)
+
+    if stopped:  # in the seventh epoch, after a fall and a validation that brought nothing
+        made = trainer(scores, lambda step: step == 11 and os.kill(os.getpid(), signal.SIGINT))
+        with pytest.raises(Interrupted):
+            made.fit()
+        made = trainer(scores[5:])
+    else:
+        made = trainer(scores)
+    made.fit()
+    rates = [row["learning_rate"] for row in metrics(tmp_path)]
+    expected = np.repeat([0.01, 0.005, 0.0025], [6, 6, 2])
+    np.testing.assert_allclose(rates, expected, rtol=1e-6)
+    progress = made.progress
+    assert (progress.level, progress.flat, progress.waited, progress.best) == (0.25, 1, 3, 0.4)
 
 
 def test_validation_every_second_epoch_and_at_the_end(tmp_path):

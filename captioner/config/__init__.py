@@ -1,5 +1,6 @@
-"""What a run is made of: `sections` has the settings, each with what it does, and `heads` those of
-single tasks; `reading` makes them of a recipe and the command line."""
+"""What a run is made of: `sections` has the settings, each with what it does, `decoding` those of
+captioning and `heads` those of single tasks; `reading` makes them of a recipe and the command line.
+"""
 
 from captioner.config.reading import (
     build,
@@ -10,8 +11,9 @@ from captioner.config.reading import (
     recipes,
     settings,
 )
+from captioner.config.decoding import Decode
 from captioner.config.heads import Classify, Contrastive
-from captioner.config.sections import Data, Decode, Model, Settings, Text, Train
+from captioner.config.sections import Data, Model, Settings, Text, Train
 
 __all__ = [
     "Classify",

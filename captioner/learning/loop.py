@@ -25,7 +25,12 @@ from captioner.inputs.pipeline import Batches
 from captioner.learning.checkpoints import Checkpoints
 from captioner.learning.distribution import is_chief, local_replicas
 from captioner.learning.objectives import Losses, caption_loss
-from captioner.learning.optimisation import Optimisation, name
+from captioner.learning.optimisation import (
+    Optimisation,
+    frozen_variables,
+    learned_variables,
+    name,
+)
 
 Objective = Callable[..., Losses]
 
@@ -54,6 +59,10 @@ class Progress:
     best: float | None = None
     waited: int = 0
     """Validations of this stage since the best."""
+    flat: int = 0
+    """Validations of this stage since the best, or since the rate was lowered."""
+    level: float = 1.0
+    """What is left of the rate, as a share (train.schedule=plateau)."""
     stopped: bool = False
     """Whether patience ran out in this stage."""
     validations: list[dict[str, Any]] = field(default_factory=list)
@@ -198,6 +207,7 @@ class Trainer:
         state = self._checkpoints.resume(self._saved())
         if state is not None:
             self.progress = Progress(**state)
+            self._optimisation.lower(self.progress.level)
         if self._chief:
             self._checkpoints.clear()
             self._checkpoints.save_frozen(
@@ -220,6 +230,8 @@ class Trainer:
         bar.update(step - self.progress.step)
         self.progress.step = step
         self.progress.waited, self.progress.stopped = 0, False
+        self.progress.flat, self.progress.level = 0, 1.0
+        self._optimisation.lower(1.0)
 
     def _plan(self) -> Iterator[tuple[Stage, int, int, int]]:
         """(stage, epoch, first step, steps before the epoch) for what is still to be done."""
@@ -287,7 +299,7 @@ class Trainer:
             row = {"step": self.progress.step, "epoch": epoch + 1, **scores}
             first = next(iter(scores.values()), None)
             if first is None or self.progress.best is None or first > self.progress.best:
-                self.progress.best, self.progress.waited = first, 0
+                self.progress.best, self.progress.waited, self.progress.flat = first, 0, 0
                 if self._chief:
                     weights = {
                         f"average/{name(v)}" if self._averages() else name(v): v.value
@@ -297,6 +309,7 @@ class Trainer:
             else:
                 self.progress.waited += 1
                 self.progress.stopped = self.progress.waited >= self._settings.patience
+                self._flat()
             if self._chief:
                 self._report.validation(row)
         finally:
@@ -310,6 +323,15 @@ class Trainer:
                 + ("; no better for long enough: stopping" if self.progress.stopped else ""),
                 file=sys.stderr,
             )
+
+    def _flat(self) -> None:
+        """One more validation that brought nothing: on a plateau the rate is lowered."""
+        self.progress.flat += 1
+        settings = self._settings
+        if settings.schedule == "plateau" and self.progress.flat >= settings.schedule_patience:
+            self.progress.flat = 0
+            self.progress.level *= settings.schedule_factor
+            self._optimisation.lower(self.progress.level)
 
     def _save(self) -> None:
         if self._chief:
@@ -375,22 +397,3 @@ class Trainer:
         finally:
             for one, handler in before.items():
                 signal.signal(one, handler)
-
-
-def learned_variables(model: keras.Model, learned: Sequence[keras.Variable]) -> dict:
-    """The model's variables that training changes: the learned ones and the seeds of dropout."""
-    ids = {id(variable) for variable in learned}
-    found = {name(v): v.value for v in model.variables if id(v) in ids}
-    # Keras numbers seed generators on from model to model, so they go by their order.
-    seeds = [variable for variable in model.variables if _is_seed(variable)]
-    return found | {f"seed_{index}": variable.value for index, variable in enumerate(seeds)}
-
-
-def frozen_variables(model: keras.Model, learned: Sequence[keras.Variable]) -> dict:
-    """The model's other variables."""
-    ids = {id(variable) for variable in learned}
-    return {name(v): v.value for v in model.variables if id(v) not in ids and not _is_seed(v)}
-
-
-def _is_seed(variable: keras.Variable) -> bool:
-    return "seed_generator" in variable.path

@@ -1,6 +1,5 @@
-"""Optimisation: what is trainable, the rate's course, and one step's arithmetic."""
+"""Optimisation: what is trainable, and one step's arithmetic."""
 
-import math
 import re
 from collections.abc import Sequence
 
@@ -8,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from captioner.config import Train
+from captioner.learning.schedules import Warmup, WarmupPlateau, schedule
 
 ENCODERS = ("image_encoder", "text_encoder")
 
@@ -23,52 +23,23 @@ def is_frozen(variable: keras.Variable, patterns: Sequence[str]) -> bool:
     return any(re.match(pattern, name(variable)) for pattern in patterns)
 
 
-@keras.saving.register_keras_serializable("captioner")
-class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
-    """Rises from 0 over the first `warmup` share of the steps, then a half cosine down to 0;
-    once for each stage of training.
+def learned_variables(model: keras.Model, learned: Sequence[keras.Variable]) -> dict:
+    """The model's variables that training changes: the learned ones and the seeds of dropout."""
+    ids = {id(variable) for variable in learned}
+    found = {name(v): v.value for v in model.variables if id(v) in ids}
+    # Keras numbers seed generators on from model to model, so they go by their order.
+    seeds = [variable for variable in model.variables if _is_seed(variable)]
+    return found | {f"seed_{index}": variable.value for index, variable in enumerate(seeds)}
 
-    Args:
-        rate: float. The peak.
-        stages: sequence of int. Steps of each stage.
-        warmup: float. Share of a stage's steps.
-        shares: sequence of float. Each stage's peak as a share of `rate`. Defaults to 1 for all.
-    """
 
-    def __init__(
-        self,
-        rate: float,
-        stages: Sequence[int],
-        warmup: float,
-        shares: Sequence[float] | None = None,
-    ):
-        self.rate = rate
-        self.stages = tuple(stages)
-        self.warmup = warmup
-        self.shares = (1.0,) * len(self.stages) if shares is None else tuple(shares)
+def frozen_variables(model: keras.Model, learned: Sequence[keras.Variable]) -> dict:
+    """The model's other variables."""
+    ids = {id(variable) for variable in learned}
+    return {name(v): v.value for v in model.variables if id(v) not in ids and not _is_seed(v)}
 
-    def __call__(self, step):
-        step = tf.cast(step, tf.float32)
-        rate = tf.constant(0.0)
-        start = 0
-        for length, share in zip(self.stages, self.shares, strict=True):
-            rise = max(1.0, self.warmup * length)
-            at = step - start
-            falling = tf.clip_by_value((at - rise) / max(1.0, length - rise), 0.0, 1.0)
-            # The first step already learns: a rate of 0 would waste a batch.
-            cosine = 0.5 * (1 + tf.cos(falling * math.pi))
-            value = tf.where(at + 1 < rise, (at + 1) / rise, cosine)
-            rate = tf.where(at >= 0, self.rate * share * value, rate)
-            start += length
-        return rate
 
-    def get_config(self):
-        return {
-            "rate": self.rate,
-            "stages": self.stages,
-            "warmup": self.warmup,
-            "shares": self.shares,
-        }
+def _is_seed(variable: keras.Variable) -> bool:
+    return "seed_generator" in variable.path
 
 
 @keras.saving.register_keras_serializable("captioner")
@@ -117,31 +88,18 @@ class Optimisation:
         encoder = [v for v in learned if name(v).startswith(ENCODERS)]
         ids = {id(v) for v in encoder}
         rest = [v for v in learned if id(v) not in ids]
-        self.groups = [
-            (self._optimizer(settings, share, stages, shares, variables), variables)
-            for share, variables in ((1.0, rest), (settings.encoder_rate, encoder))
-            if variables
-        ]
+        courses, self.groups = [], []
+        for share, variables in ((1.0, rest), (settings.encoder_rate, encoder)):
+            if variables:
+                courses.append(schedule(settings, settings.learning_rate * share, stages, shares))
+                self.groups.append((_optimizer(settings, courses[-1], variables), variables))
+        self._levels = [one.level for one in courses if isinstance(one, WarmupPlateau)]
         self.variables = [variable for _, group in self.groups for variable in group]
         self._clip = settings.clip_norm
         self.decay = settings.average
         self.averages = [
             tf.Variable(v.value, trainable=False) for v in self.variables if self.decay
         ]
-
-    @staticmethod
-    def _optimizer(settings, share, stages, shares, variables) -> keras.optimizers.Optimizer:
-        optimizer = FusedAdamW(
-            WarmupCosine(settings.learning_rate * share, stages, settings.warmup, shares),
-            weight_decay=settings.weight_decay,
-        )
-        # Decay pulls towards 0, and a bias, a normalisation's scale or a position has no reason to
-        # be there. Told by shape as well as name: those of a Hub's variables say nothing.
-        optimizer.exclude_from_weight_decay(
-            var_list=[v for v in variables if len(v.shape) < 2 or "position" in name(v)]
-        )
-        optimizer.build(variables)
-        return optimizer
 
     @property
     def rate(self) -> tf.Tensor:
@@ -170,6 +128,11 @@ class Optimisation:
         for average, variable in zip(self.averages, self.variables, strict=True):
             average.assign(average * decay + variable.value * (1 - decay))
 
+    def lower(self, level: float) -> None:
+        """Sets the share of the peak that the rates of plateaus are at."""
+        for one in self._levels:
+            one.assign(level)
+
     def begin(self, step: int) -> None:
         """A stage begins at a step, which stages that ended early may not have come to: with the
         averages as weights, as they are what has been validated."""
@@ -184,3 +147,17 @@ class Optimisation:
             current = variable.value.numpy()
             variable.assign(average.numpy())
             average.assign(current)
+
+
+def _optimizer(
+    settings: Train, course: Warmup, variables: Sequence[keras.Variable]
+) -> keras.optimizers.Optimizer:
+    """AdamW, built."""
+    optimizer = FusedAdamW(course, weight_decay=settings.weight_decay)
+    # Decay pulls towards 0, and a bias, a normalisation's scale or a position has no reason to
+    # be there. Told by shape as well as name: those of a Hub's variables say nothing.
+    optimizer.exclude_from_weight_decay(
+        var_list=[v for v in variables if len(v.shape) < 2 or "position" in name(v)]
+    )
+    optimizer.build(variables)
+    return optimizer

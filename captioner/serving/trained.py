@@ -7,8 +7,7 @@ from typing import Any
 from captioner import config, tasks
 from captioner.errors import CaptionerError
 from captioner.learning.checkpoints import Checkpoints
-from captioner.learning.loop import frozen_variables
-from captioner.learning.optimisation import is_frozen, name
+from captioner.learning.optimisation import frozen_variables, is_frozen, name
 
 _LOG = logging.getLogger(__name__)
 
