@@ -11,7 +11,7 @@ from captioner import confidence
 from captioner.config import Settings
 from captioner.errors import CaptionerError
 from captioner.inputs.records import SPLITS, DataSet
-from captioner.pretrained.sources import BERT, RESNET50, VGG19
+from captioner.pretrained.sources import BERT, IMAGENET
 
 _LOG = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ def _pretrained(settings: Settings) -> list[dict[str, str]]:
         "image encoder": settings.model.image_weights,
         "text encoder": settings.model.text_encoder,
     }
-    images = {"resnet50": RESNET50, "vgg19": VGG19}.get(settings.model.image_encoder)
+    images = IMAGENET.get(settings.model.image_encoder)
     known = {part.name: part for part in (images, BERT) if part}
     rows = []
     for where, name in named.items():

@@ -15,7 +15,7 @@ ENCODERS = ("image_encoder", "text_encoder")
 def name(variable: keras.Variable) -> str:
     """A variable's path below the model: image_encoder/resnet50/conv1_conv/kernel."""
     path = variable.path.removeprefix("captioner/")
-    return re.sub(r"^image_encoder/resnet50/", "image_encoder/", path)
+    return re.sub(r"^image_encoder/(resnet50|efficientnet_lite0)/", "image_encoder/", path)
 
 
 def is_frozen(variable: keras.Variable, patterns: Sequence[str]) -> bool:

@@ -10,10 +10,10 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from captioner.config.freezing import STAGES
+from captioner.config.freezing import LITE0, STAGES
 from captioner.errors import CaptionerError
 from captioner.inputs.wordpiece import BERT_INPUTS, READ
-from captioner.models.folded import FoldedResNet50
+from captioner.models.folded import FoldedLite0, FoldedResNet50
 from captioner.models.image_nets import NETS, TITLES
 
 
@@ -60,7 +60,7 @@ class ImageEncoder(keras.layers.Layer):
 
     def folded(
         self, stages: int | None = None, precision: str = "float32"
-    ) -> "FoldedResNet50 | Unfolded":
+    ) -> "FoldedResNet50 | FoldedLite0 | Unfolded":
         """Its first stages (by default all) as they are now, without batch norms and quicker where
         it has any: for weights that are not trained any more. Its arguments are those of
         `FoldedResNet50`.
@@ -72,8 +72,10 @@ class ImageEncoder(keras.layers.Layer):
             return FoldedResNet50(self.net, stages or len(STAGES), precision)
         if precision != "float32":
             raise CaptionerError(
-                f"a {TITLES[self.kind]} computes in float32: {precision} is for ResNet50"
+                f"{TITLES[self.kind]} computes in float32: {precision} is for ResNet50"
             )
+        if self.kind == "efficientnet_lite0":
+            return FoldedLite0(self.net, stages or len(LITE0))
         return Unfolded(self, whole=stages is None)
 
     def digest(self) -> str:

@@ -1,4 +1,4 @@
-"""ResNet50 as it is served: every batch norm folded into the convolution before it.
+"""Image encoders as they are served: every batch norm folded into the convolution before it.
 
 With statistics that don't change, a batch norm is a scale and a shift for each channel, and a
 convolution can do both for nothing: gamma / sqrt(variance + epsilon) goes into its kernel, the rest
@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from captioner.config.freezing import STAGES
 from captioner.inputs.images import BGR_MEANS
+from captioner.pretrained import efficientnet
 
 PRECISIONS = ("float32", "bfloat16")
 
@@ -85,6 +86,52 @@ class FoldedResNet50(tf.Module):
         return tf.nn.bias_add(found, self._biases[name])
 
 
+class FoldedLite0(tf.Module):
+    """The first stages of an `efficientnet_lite0`, with copies of its weights as they are.
+
+    Args:
+        net: with variables that are not trained any more.
+        stages: int. How many of its five stages to compute.
+    """
+
+    def __init__(self, net: keras.Model, stages: int):
+        super().__init__(name="efficientnet_lite0")
+        self._stages = list(efficientnet.BLOCKS.items())[:stages]
+        self._kernels: dict[str, tf.Variable] = {}
+        self._biases: dict[str, tf.Variable] = {}
+        for layer in net.layers:
+            name = layer.name.removesuffix("_conv")
+            if name != layer.name and name.partition("_")[0] in dict(self._stages):
+                kernel, bias = _folded(net, name)
+                self._kernels[name] = tf.Variable(kernel, trainable=False, name=f"{name}/kernel")
+                self._biases[name] = tf.Variable(bias, trainable=False, name=f"{name}/bias")
+
+    def __call__(self, pixels: tf.Tensor) -> tf.Tensor:
+        """uint8 [B, S, S, 3], RGB -> float32 [B, R, D], region by region; B is not 0."""
+        found = tf.nn.relu6(self._convolve(efficientnet.normalise(pixels), "conv1", 2))
+        for stage, blocks in self._stages:
+            for number, (_, stride, *_) in enumerate(blocks, 1):
+                found = self._block(found, f"{stage}_block{number}", stride)
+            if stage == "conv5":
+                found = tf.nn.relu6(self._convolve(found, "conv5_top"))
+        shape = tf.shape(found)
+        return tf.reshape(found, [shape[0], shape[1] * shape[2], found.shape[-1]])
+
+    def _block(self, given: tf.Tensor, name: str, stride: int) -> tf.Tensor:
+        """An inverted bottleneck (Sandler et al. 2018, figure 3)."""
+        widened = f"{name}_1" in self._kernels
+        found = tf.nn.relu6(self._convolve(given, f"{name}_1")) if widened else given
+        around, bias = self._kernels[f"{name}_2"], self._biases[f"{name}_2"]
+        found = tf.nn.depthwise_conv2d(found, around, [1, stride, stride, 1], "SAME")
+        found = tf.nn.relu6(tf.nn.bias_add(found, bias))
+        found = self._convolve(found, f"{name}_3")
+        return found + given if stride == 1 and found.shape[-1] == given.shape[-1] else found
+
+    def _convolve(self, given: tf.Tensor, name: str, stride: int = 1) -> tf.Tensor:
+        found = tf.nn.conv2d(given, self._kernels[name], stride, "SAME")
+        return tf.nn.bias_add(found, self._biases[name])
+
+
 def _convolutions(stages: dict[str, int]) -> list[str]:
     """Names of the convolutions, as `keras.applications` has them."""
     names = ["conv1"]
@@ -100,11 +147,13 @@ def _folded(net: keras.Model, name: str) -> tuple[np.ndarray, np.ndarray]:
     """A convolution's kernel [k, k, I, O] and bias [O], its batch norm in them."""
     conv, norm = net.get_layer(f"{name}_conv"), net.get_layer(f"{name}_bn")
     # In float64, so that only one rounding is added.
-    kernel, bias, gamma, beta, mean, variance = (
+    kernel, gamma, beta, mean, variance = (
         np.asarray(one.value, np.float64)
-        for one in (
-            conv.kernel, conv.bias, norm.gamma, norm.beta, norm.moving_mean, norm.moving_variance
-        )
-    )  # fmt: skip
+        for one in (conv.kernel, norm.gamma, norm.beta, norm.moving_mean, norm.moving_variance)
+    )
+    bias = np.asarray(conv.bias.value, np.float64) if conv.use_bias else 0.0
     scale = gamma / np.sqrt(variance + norm.epsilon)
-    return (kernel * scale).astype(np.float32), ((bias - mean) * scale + beta).astype(np.float32)
+    # A depthwise kernel is [k, k, I, 1].
+    depthwise = isinstance(conv, keras.layers.DepthwiseConv2D)
+    kernel *= scale[:, None] if depthwise else scale
+    return kernel.astype(np.float32), ((bias - mean) * scale + beta).astype(np.float32)

