@@ -111,7 +111,7 @@ def build(flat: Mapping[str, Any]) -> Settings:
         for section in sections:
             inner = inner.setdefault(section, {})
         # `none` is how an optional path is unset on a command line.
-        optional = key in ("data.images", "data.text")
+        optional = key in ("data.images", "data.text", "train.teacher")
         inner[name] = None if optional and value in ("none", "") else value
     try:
         return Settings.model_validate(tree)

@@ -211,6 +211,19 @@ class Train(Section):
     average: float = Field(default=0.99, ge=0, lt=1)
     """Decay of the moving average of the weights that is evaluated and exported; 0 for none."""
 
+    teacher: Path | None = None
+    """A trained run folder to learn from besides the captions (distillation): a smaller model, with
+    another image encoder or fewer units, learns what the teacher thinks of each next word. Of the
+    same task; its vocabulary is taken over, and model.text_encoder, model.copying and
+    text.max_prompt must be its own."""
+
+    distill: float = Field(default=0.5, gt=0, le=1)
+    """Weight of what the teacher thinks in the loss; what is left of 1 is that of the captions.
+    Ignored without `teacher`, like the next."""
+
+    distill_temperature: float = Field(default=2.0, ge=0.1, le=100)
+    """What the logits of both are divided by: above 1, unlikely words count for more."""
+
     freeze: tuple[str, ...] = ("image_encoder", "text_encoder")
     """Regular expressions: variables whose path starts with one are left as they are. On the
     command line: JSON, train.freeze='["image_encoder/conv[1-4]", "text_encoder"]' to fine-tune the

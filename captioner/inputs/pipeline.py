@@ -27,6 +27,9 @@ from captioner.inputs.wordpiece import BertTokenizer
 Batch = dict[str, np.ndarray]
 Spec = dict[str, tf.TensorSpec]
 
+TEACHER = "teacher_"
+"""What the names of columns begin with that are for a teacher alone (`learning.distillation`)."""
+
 _SENTENCES = {"sentences": tf.TensorSpec([None, None], tf.float32)}
 
 
@@ -37,25 +40,42 @@ class CachedImages:
         cache: the features.
         sentences: float32 [N, V, S] or None. What the decoder is told of each view, where that is
             not for the model to find.
+        teacher: the same images in the same views as a teacher sees them, or None.
     """
 
-    def __init__(self, cache: FeatureCache, sentences: np.ndarray | None = None):
+    def __init__(
+        self,
+        cache: FeatureCache,
+        sentences: np.ndarray | None = None,
+        teacher: "CachedImages | None" = None,
+    ):
         self.cache = cache
         self._sentences = sentences
+        self.teacher = teacher
+
+    def with_teacher(self, teacher: "CachedImages") -> "CachedImages":
+        """The same images, which a teacher sees like this."""
+        return CachedImages(self.cache, self._sentences, teacher)
 
     @property
     def spec(self) -> Spec:
         """The type of what a call gives."""
         spec = {"image": tf.TensorSpec([None, None, None], tf.float16)}
-        return spec if self._sentences is None else spec | _SENTENCES
+        spec |= {} if self._sentences is None else _SENTENCES
+        shown = {} if self.teacher is None else self.teacher.spec
+        return spec | {TEACHER + name: one for name, one in shown.items()}
 
     def __call__(self, images: np.ndarray, rng: np.random.Generator) -> Batch:
         """The images of these positions: columns with a row each."""
-        views = rng.integers(self.cache.views, size=len(images))
+        return self.at(images, rng.integers(self.cache.views, size=len(images)))
+
+    def at(self, images: np.ndarray, views: np.ndarray) -> Batch:
+        """The same in these views."""
         columns = {"image": self.cache.rows(images, views)}
         if self._sentences is not None:
             columns["sentences"] = self._sentences[images, views]
-        return columns
+        shown = {} if self.teacher is None else self.teacher.at(images, views)
+        return columns | {TEACHER + name: one for name, one in shown.items()}
 
 
 class ReadImages:

@@ -16,7 +16,7 @@ from captioner.inputs.pipeline import Batches, Examples
 from captioner.inputs.records import DataSet, Problems, Record
 from captioner.learning.data import Images, tell
 from captioner.learning.loop import Stage
-from captioner.learning.objectives import Losses, cross_entropy
+from captioner.learning.objectives import Likelihood, Predicted
 from captioner.metrics import classification
 from captioner.models.classifier import Built
 
@@ -26,12 +26,13 @@ _BATCH = 64
 CURVES = ("accuracy", "macro_F1")
 
 
-def class_loss(model, batch, *, smoothing: float = 0.0, training: bool = True) -> Losses:
-    """Cross-entropy on a batch whose `tokens` [N, 1] are classes; a term an image."""
-    logits = model(batch["image"], training=training)
-    smoothed, plain = cross_entropy(logits, batch["tokens"][:, 0], smoothing)
-    count = tf.cast(tf.shape(plain)[0], tf.float32)
-    return Losses(tf.reduce_sum(smoothed), count, tf.reduce_sum(plain), count)
+def class_logits(model, batch, training: bool) -> Predicted:
+    """The choice of a class, on a batch whose `tokens` [N, 1] are classes; a term an image."""
+    logits, targets = model(batch["image"], training=training), batch["tokens"][:, 0]
+    return Predicted(logits, targets, tf.cast(tf.shape(targets)[0], tf.float32))
+
+
+class_loss = Likelihood(class_logits)
 
 
 def of_one_class(records: Sequence[Record], problems: Problems) -> list[Record]:

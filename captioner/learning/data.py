@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import sys
 from collections.abc import Callable, Iterator, Sequence, Set
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 from tqdm import tqdm
@@ -75,15 +75,28 @@ class Images(NamedTuple):
 
 
 def prepare_images(
-    settings: Settings, encoder: ImageEncoder, data: DataSet
+    settings: Settings, encoder: ImageEncoder, data: DataSet, teacher: Any = None
 ) -> tuple[Images, Images]:
     """The training images, and the dev images that validations look at.
+
+    Args:
+        settings: the run's.
+        encoder: the model's.
+        data: the data set.
+        teacher: `distillation.Teacher`, or None. Cached training images then have what its encoder
+            sees in them, too.
 
     Raises:
         CaptionerError: too many can't be read.
     """
     records, dev = data.split("train"), _dev_records(settings, data)
     images, unreadable = _images(settings, encoder, records, settings.data.views, "train")
+    if teacher is not None and isinstance(images, CachedImages):
+        theirs = teacher.settings.model_copy(update={"data": settings.data})
+        look = teacher.built.model.image_encoder
+        seed = settings.train.seed
+        seen = _features(theirs, look, records, settings.data.views, "teacher's", seed)
+        images = CachedImages(images.cache, teacher=CachedImages(seen))
     dev_images, dev_unreadable = _images(settings, encoder, dev, 1, "dev")
     bad = [
         f"{some[row].image.name}: {why}"
@@ -109,7 +122,7 @@ def _images(
 ) -> tuple[CachedImages | ReadImages, dict[int, str]]:
     """Images as the settings want them, and those that can't be read: position and reason."""
     if settings.data.cache_features:
-        cache = _features(settings, encoder, records, views, what)
+        cache = _features(settings, encoder, records, views, what, settings.train.seed)
         return CachedImages(cache), cache.unreadable
     with counting(f"checking {what} images") as progress:
         unreadable = find_unreadable(records, settings.model.image_side, progress)
@@ -118,9 +131,14 @@ def _images(
 
 
 def _features(
-    settings: Settings, encoder: ImageEncoder, records: Sequence[Record], views: int, what: str
+    settings: Settings,
+    encoder: ImageEncoder,
+    records: Sequence[Record],
+    views: int,
+    what: str,
+    seed: int,
 ) -> FeatureCache:
-    """The feature cache of these records."""
+    """The feature cache of these records; `seed` is that of the views."""
     side = settings.model.image_side
     kind = settings.model.image_encoder
     if kind == "resnet50":
@@ -146,6 +164,6 @@ def _features(
             side=side,
             fingerprint=fingerprint,
             views=views,
-            seed=settings.train.seed,
+            seed=seed,
             progress=progress,
         )

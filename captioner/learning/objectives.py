@@ -72,31 +72,57 @@ def cross_entropy(logits, targets, smoothing: float = 0.0):
     return losses(logits)
 
 
-def forced(decode: Callable, targets, smoothing: float = 0.0):
+def forced(decode: Callable, targets):
     """Teacher forcing without padding.
 
     Args:
         decode: function (lengths int32 [B]) -> logits float32 [S, V], of the captions' tokens, one
             caption after the other.
         targets: int32 [B, T]. What each token is followed by; padding at the end.
-        smoothing: float. As `cross_entropy` takes it.
 
     Returns:
-        (smoothed, plain, captions): nats float32 [S] each, and int32 [S], which caption each token
-        belongs to.
+        (logits, targets, captions): float32 [S, V]; int32 [S], what each token is followed by; and
+        int32 [S], which caption it belongs to.
     """
     there = targets != PAD
     lengths = tf.reduce_sum(tf.cast(there, tf.int32), axis=1)
-    logits = decode(lengths)
-    smoothed, plain = cross_entropy(logits, tf.boolean_mask(targets, there), smoothing)
-    return smoothed, plain, tf.repeat(tf.range(tf.shape(targets)[0]), lengths)
+    captions = tf.repeat(tf.range(tf.shape(targets)[0]), lengths)
+    return decode(lengths), tf.boolean_mask(targets, there), captions
 
 
 def _prompt(batch):
     return {name: batch[name] for name in _PROMPT if name in batch}
 
 
-def answer_loss(model, batch, *, smoothing: float = 0.0, training: bool = True) -> Losses:
+class Predicted(NamedTuple):
+    """What a model says should come, and what does.
+
+    Attributes:
+        logits: float32 [S, V].
+        targets: int32 [S].
+        examples: scalar. Captions, or whatever the tokens belong to.
+    """
+
+    logits: tf.Tensor
+    targets: tf.Tensor
+    examples: tf.Tensor
+
+
+def caption_logits(model, batch, training: bool) -> Predicted:
+    """Teacher forcing on a batch of `inputs.pipeline.Batches`, without padding."""
+    inputs = {name: one for name, one in batch.items() if name not in _PROMPT}
+    inputs["tokens"] = batch["tokens"][:, :-1]
+    if _PROMPT[0] in batch:
+        inputs["prompt"] = _prompt(batch)
+
+    def decoded(lengths):
+        return model(inputs | {"lengths": lengths}, training=training)[0]
+
+    logits, targets, _ = forced(decoded, batch["tokens"][:, 1:])
+    return Predicted(logits, targets, tf.cast(tf.shape(batch["tokens"])[0], tf.float32))
+
+
+def answer_logits(model, batch, training: bool) -> Predicted:
     """The choice of an answer, on a batch whose `tokens` [B, 1] are answers; a term a question."""
     memory = model.encode(
         batch["image"],
@@ -106,23 +132,30 @@ def answer_loss(model, batch, *, smoothing: float = 0.0, training: bool = True) 
         training=training,
     )
     logits, _ = model.decoder(memory, training=training)
-    smoothed, plain = cross_entropy(logits, batch["tokens"][:, 0], smoothing)
+    targets = batch["tokens"][:, 0]
+    return Predicted(logits, targets, tf.cast(tf.shape(targets)[0], tf.float32))
+
+
+class Likelihood:
+    """Cross-entropy with what came, as an objective.
+
+    Args:
+        predict: function (model, batch, training) -> `Predicted`.
+    """
+
+    def __init__(self, predict: Callable[..., Predicted]):
+        self.predict = predict
+
+    def __call__(self, model, batch, *, smoothing: float = 0.0, training: bool = True) -> Losses:
+        return summed(self.predict(model, batch, training), smoothing)
+
+
+def summed(predicted: Predicted, smoothing: float) -> Losses:
+    """The cross-entropy of what was predicted."""
+    smoothed, plain = cross_entropy(predicted.logits, predicted.targets, smoothing)
     count = tf.cast(tf.shape(plain)[0], tf.float32)
-    return Losses(tf.reduce_sum(smoothed), count, tf.reduce_sum(plain), count)
+    return Losses(tf.reduce_sum(smoothed), count, tf.reduce_sum(plain), predicted.examples)
 
 
-def caption_loss(model, batch, *, smoothing: float = 0.0, training: bool = True) -> Losses:
-    """Teacher forcing on a batch of `inputs.pipeline.Batches`."""
-    inputs = {name: one for name, one in batch.items() if name not in _PROMPT}
-    inputs["tokens"] = batch["tokens"][:, :-1]
-    if _PROMPT[0] in batch:
-        inputs["prompt"] = _prompt(batch)
-
-    def decoded(lengths):
-        return model(inputs | {"lengths": lengths}, training=training)[0]
-
-    smoothed, plain, _ = forced(decoded, batch["tokens"][:, 1:], smoothing)
-    count, examples = (
-        tf.cast(tf.shape(one)[0], tf.float32) for one in (plain, batch["tokens"])
-    )
-    return Losses(tf.reduce_sum(smoothed), count, tf.reduce_sum(plain), examples)
+caption_loss = Likelihood(caption_logits)
+answer_loss = Likelihood(answer_logits)

@@ -11,6 +11,7 @@ from captioner.errors import CaptionerError
 from captioner.evaluation import write_json
 from captioner.inputs.records import DataSet
 from captioner.learning.data import read_data, tell
+from captioner.learning.distillation import taught
 from captioner.learning.distribution import is_chief, strategy
 from captioner.learning.loop import Trainer
 from captioner.learning.reports import Report
@@ -44,6 +45,8 @@ def train(settings: Settings, run: Path, exports: Path) -> dict[str, Any]:
     if not fresh:
         tell(f"continuing {run}")
     task = tasks.of(settings)
+    if settings.train.teacher and not task.distils:
+        raise CaptionerError(f"the task {task.name} has no distillation: leave out train.teacher")
     where = strategy(settings.train.distribution)
     chief = is_chief(where)
     data = read_data(settings, task.prompts)
@@ -52,6 +55,7 @@ def train(settings: Settings, run: Path, exports: Path) -> dict[str, Any]:
     with where.scope():
         built = task.build(settings, begun)
     plan = task.plan(settings, built, begun, data, where.num_replicas_in_sync)
+    stages = taught(plan.stages, settings, built.teacher) if settings.train.teacher else plan.stages
     if plan.validate is None:
         tell("no dev images: the last weights are kept, not the best")
     # Only now, so that data that can't be trained on leaves no run folder in the way.
@@ -62,7 +66,7 @@ def train(settings: Settings, run: Path, exports: Path) -> dict[str, Any]:
         built.model,
         settings.train,
         where,
-        plan.stages,
+        stages,
         run,
         plan.validate,
         report,

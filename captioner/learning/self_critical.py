@@ -20,7 +20,7 @@ import tensorflow as tf
 from captioner.config import Decode
 from captioner.decoding.captions import search
 from captioner.inputs.text import START, CaptionTokenizer
-from captioner.learning.objectives import Losses, forced
+from captioner.learning.objectives import Losses, cross_entropy, forced
 
 Reward = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -83,10 +83,11 @@ class SelfCritical:
         def decoded(lengths):
             return model.decoder(inputs, memory, lengths=lengths, training=training)[0]
 
-        _, nats, captions = forced(decoded, tokens)
+        logits, said, captions = forced(decoded, tokens)
+        _, nats = cross_entropy(logits, said)
         loss = tf.reduce_sum(nats * tf.gather(tf.reshape(advantages, [-1]), captions))
-        said, examples = (tf.cast(tf.shape(one)[0], tf.float32) for one in (nats, tokens))
-        return Losses(loss, said, tf.reduce_sum(nats), examples)
+        count, examples = (tf.cast(tf.shape(one)[0], tf.float32) for one in (nats, tokens))
+        return Losses(loss, count, tf.reduce_sum(nats), examples)
 
     def _say(self, model, memory, decode, requests=()):
         """One caption a row: tokens int32 [B, T] and texts string [B]."""

@@ -157,20 +157,8 @@ def learn_sentences(
     Raises:
         CaptionerError: fewer than two images.
     """
-    kept = np.array([at for at in range(len(records)) if at not in skip])
-    if len(kept) < 2:
-        raise CaptionerError(
-            "model.sentence_head=true needs two readable training images or more; set it, and "
-            "model.neighbours, to false and 0"
-        )
-    captions = [caption for at in kept for caption in records[at].captions]
-    vectors = embeddings(settings, built, captions, progress)
-    owner = np.repeat(np.arange(len(kept)), [len(records[at].captions) for at in kept])
-    targets = np.zeros((len(kept), vectors.shape[1]), np.float32)
-    np.add.at(targets, owner, vectors)
-    targets /= np.bincount(owner)[:, None]
-    features = np.stack([means(cache, kept, view) for view in range(cache.views)], axis=1)
-    fit = sentences.fit(features, targets)
+    fitted = _fitted(settings, built, cache, records, skip, progress)
+    fit, captions, vectors = fitted.fit, fitted.captions, fitted.vectors
     built.model.sentence_head.kernel.assign(fit.kernel)
     built.model.sentence_head.bias.assign(fit.bias)
     tell(
@@ -188,12 +176,70 @@ def learn_sentences(
 
         captions, vectors = captions + texts.captions, np.concatenate([vectors, alone])
     if settings.model.neighbours:
-        asked = sentences.unit(features @ fit.kernel + fit.bias).reshape(-1, vectors.shape[1])
+        asked = sentences.unit(fitted.features @ fit.kernel + fit.bias)
+        asked = asked.reshape(-1, vectors.shape[1])
         vectors -= fit.center
         built.model.neighbours = _neighbours(settings, built, captions, vectors, asked)
-    whole = np.zeros((len(records), *fit.held_out.shape[1:]), np.float32)
-    whole[kept] = fit.held_out
-    return Sentences(whole, told)
+    return Sentences(fitted.held_out, told)
+
+
+def held_out_sentences(
+    settings: Settings,
+    built: Built,
+    cache: FeatureCache,
+    records: Sequence[Record],
+    skip: set[int],
+    progress: Callable[[int, int], None],
+) -> np.ndarray:
+    """What a trained model's decoder was told of its training images: float32 [N, V, S]. The
+    arguments are those of `learn_sentences`; the model stays as it is."""
+    return _fitted(settings, built, cache, records, skip, progress).held_out
+
+
+class _Fitted(NamedTuple):
+    """A fit to the n images that can be read.
+
+    Attributes:
+        fit: of the sentence head.
+        held_out: float32 [N, V, S]. Its held-out embeddings; zeros for images that can't be read.
+        features: float32 [n, V, D]. What it was fitted to.
+        captions: of these images.
+        vectors: float32 [captions, S]. The same, embedded.
+    """
+
+    fit: sentences.Fit
+    held_out: np.ndarray
+    features: np.ndarray
+    captions: list[str]
+    vectors: np.ndarray
+
+
+def _fitted(
+    settings: Settings,
+    built: Built,
+    cache: FeatureCache,
+    records: Sequence[Record],
+    skip: set[int],
+    progress: Callable[[int, int], None],
+) -> _Fitted:
+    """The arguments are those of `learn_sentences`."""
+    kept = np.array([at for at in range(len(records)) if at not in skip])
+    if len(kept) < 2:
+        raise CaptionerError(
+            "model.sentence_head=true needs two readable training images or more; set it, and "
+            "model.neighbours, to false and 0"
+        )
+    captions = [caption for at in kept for caption in records[at].captions]
+    vectors = embeddings(settings, built, captions, progress)
+    owner = np.repeat(np.arange(len(kept)), [len(records[at].captions) for at in kept])
+    targets = np.zeros((len(kept), vectors.shape[1]), np.float32)
+    np.add.at(targets, owner, vectors)
+    targets /= np.bincount(owner)[:, None]
+    features = np.stack([means(cache, kept, view) for view in range(cache.views)], axis=1)
+    fit = sentences.fit(features, targets)
+    held_out = np.zeros((len(records), *fit.held_out.shape[1:]), np.float32)
+    held_out[kept] = fit.held_out
+    return _Fitted(fit, held_out, features, captions, vectors)
 
 
 def _neighbours(

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -30,6 +31,8 @@ class Built:
     prompt_tokenizer: BertTokenizer | None
     answers: tuple[str, ...] = ()
     """What a classifier chooses among."""
+    teacher: Any = None
+    """`learning.distillation.Teacher`: the trained run that it learns from, while it does."""
 
 
 def image_encoder(settings: Settings, load: bool = True) -> ImageEncoder:

@@ -5,6 +5,7 @@ Legend: N images, R regions, D image encoder width, C classes.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -48,6 +49,8 @@ class Built:
 
     model: Classifier
     classes: tuple[str, ...]
+    teacher: Any = None
+    """`learning.distillation.Teacher`: the trained run that it learns from, while it does."""
 
 
 def build(settings: Settings, classes: Sequence[str], load: bool = True) -> Built:

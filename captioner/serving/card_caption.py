@@ -73,6 +73,12 @@ def _texts(facts) -> list[str]:
     settings = facts["settings"]
     data = settings["data"]
     notes = []
+    train = settings.get("train", {})
+    if train.get("teacher"):
+        notes.append(
+            f"It was distilled: it learned from {code(last_name(train['teacher']))}, a trained "
+            f"model, as much as from the captions (weight {train['distill']} of 1)."
+        )
     if data["text"] and data["text_epochs"]:
         notes.append(
             f"Before it saw an image, the decoder read the captions of "

@@ -16,6 +16,8 @@ To add one:
    encoders' rate and the checkpoints go by variables' names.
 2. Add a line to `_MODULES` below, and its settings, if it has any, as a section of
    `captioner/config/heads.py`.
+   A task that can be distilled (`distils`) has a `learning.objectives.Likelihood` for objective,
+   and lets `tasks.teaching` load the teacher.
 3. Write `captioner/recipes/NAME.toml` that begins with `task = "NAME"`.
 
 The methods come in the order in which a run calls them: `begin`, `build`, `files`, `plan`, and when
@@ -79,6 +81,7 @@ class Task(abc.ABC):
         example: str. What `captioner.predict` may be given of it.
         prompts: str. What it needs of the demo's pictures beside captions, as `inputs.readers`
             has it.
+        distils: bool. Whether it learns from train.teacher: what it builds then has a `teacher`.
         exports: str. The folder in saved_models/ of runs that name none.
     """
 
@@ -88,6 +91,7 @@ class Task(abc.ABC):
     predict_options: frozenset[str] = frozenset()
     example: str = "IMAGE"
     prompts: str = ""
+    distils: bool = False
     exports: str = "captioner"
 
     # A run.

@@ -1,6 +1,7 @@
 """Captioning: an image, and a prompt if there is one, to a sentence."""
 
 import argparse
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,14 +19,15 @@ from captioner.inputs.records import DataSet, Record
 from captioner.inputs.text import learn_vocabulary, load_vocabulary, save_vocabulary
 from captioner.inputs.texts import Texts, read_texts
 from captioner.learning.data import Images, counting, prepare_images, tell
-from captioner.learning.stages import learn_sentences, make_stages
+from captioner.learning.distillation import Teacher
+from captioner.learning.stages import held_out_sentences, learn_sentences, make_stages
 from captioner.learning.validation import Validation
 from captioner.models import neighbours
 from captioner.models.build import Built, build, load_run_vocabulary
 from captioner.models.neighbours import Neighbours
 from captioner.serving import card_caption, signatures
 from captioner.serving.contract import SIGNATURES
-from captioner.tasks import Plan, Task
+from captioner.tasks import Plan, Task, teaching
 
 _VOCABULARY = "vocabulary.txt"
 
@@ -46,6 +48,7 @@ class Captioning(Task):
     """See `captioner.tasks.Task`."""
 
     name = "caption"
+    distils = True
     signatures = SIGNATURES
     evaluate_options = frozenset(
         ("prompts", "against", "deletion", "predictions", "report", "rows", "seed")
@@ -55,20 +58,24 @@ class Captioning(Task):
     # A run.
 
     def begin(self, settings: Settings, run: Path, data: DataSet) -> Begun:
+        teaching.check(settings)
         texts = _read_texts(settings)
         # The decoder has the words that it learns to say.
         read = texts.captions if texts and settings.data.text_epochs else []
         return Begun(_vocabulary(run, settings, data.split("train"), read), texts)
 
     def build(self, settings: Settings, begun: Begun) -> Built:
-        return build(settings, begun.vocabulary)
+        built = build(settings, begun.vocabulary)
+        return dataclasses.replace(built, teacher=teaching.load(settings))
 
     def plan(
         self, settings: Settings, built: Built, begun: Begun, data: DataSet, replicas: int
     ) -> Plan:
         if built.tokenizer is not None:
             check(settings.decode, built.tokenizer)
-        train, dev = prepare_images(settings, built.model.image_encoder, data)
+        train, dev = prepare_images(
+            settings, built.model.image_encoder, data, built.teacher
+        )
         made = self.examples(settings, built, train)
         if not len(made):
             raise CaptionerError(f"{settings.data.spec} has no readable training image")
@@ -80,7 +87,10 @@ class Captioning(Task):
                     settings, built, images.cache, train.records, train.unreadable, begun.texts,
                     tell, progress,
                 )  # fmt: skip
-            images, told = CachedImages(images.cache, known.images), known.texts
+            images = CachedImages(images.cache, known.images, images.teacher)
+            told = known.texts
+        if built.teacher is not None and isinstance(images, CachedImages):
+            images = _taught(settings, built.teacher, images, train)
         stages = make_stages(
             settings, built, train.records, made, images, begun.texts, told, replicas
         )
@@ -195,6 +205,22 @@ class Captioning(Task):
         return predict(arguments, images)
 
 
+def _taught(
+    settings: Settings, teacher: Teacher, images: CachedImages, train: Images
+) -> CachedImages:
+    """The same images, of which a teacher with a sentence head is told what it was told when it
+    was trained."""
+    if teacher.built.model.sentence_head is None:
+        return images
+    theirs = teacher.settings.model_copy(update={"data": settings.data})
+    seen = images.teacher.cache
+    with counting("embedding captions", "caption") as progress:
+        told = held_out_sentences(
+            theirs, teacher.built, seen, train.records, train.unreadable, progress
+        )
+    return images.with_teacher(CachedImages(seen, told))
+
+
 def _read_texts(settings: Settings) -> Texts | None:
     """The captions of `data.text`, with one line about what had to be left out."""
     if settings.data.text is None:
@@ -209,9 +235,13 @@ def _vocabulary(
     run: Path, settings: Settings, records: Sequence[Record], texts: Sequence[str]
 ) -> list[str]:
     """The run's vocabulary, learned where it has none yet."""
-    path = run / _VOCABULARY
+    path, taught = run / _VOCABULARY, teaching.file(settings, _VOCABULARY)
+    theirs = None if taught is None else load_vocabulary(taught)
     if path.is_file():
-        return load_vocabulary(path)
+        own = load_vocabulary(path)
+        return own if theirs is None else teaching.same(settings, path, own, theirs)
+    if theirs is not None:
+        return theirs
     if not records:
         raise CaptionerError(
             f"{settings.data.spec} has no training images: its split column or lists must name "

@@ -1,6 +1,7 @@
 """Classification: an image to one of the classes that training has images of."""
 
 import argparse
+import dataclasses
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +22,7 @@ from captioner.models.classifier import Built, build
 from captioner.serving import card_classes
 from captioner.serving.classes import ServedClassifier
 from captioner.serving.contract import CLASS_SIGNATURES
-from captioner.tasks import Plan, Task, class_scores, names
+from captioner.tasks import Plan, Task, class_scores, names, teaching
 from captioner.tasks.class_scores import Outcome
 
 _CLASSES = "classes.txt"
@@ -36,16 +37,21 @@ class Classifying(Task):
     signatures = CLASS_SIGNATURES
     evaluate_options = frozenset(("confusion", "rows"))
     prompts = "classes"
+    distils = True
     exports = "classifiers"
 
     # A run.
 
     def begin(self, settings: Settings, run: Path, data: DataSet) -> list[str]:
-        path = run / _CLASSES
-        return names.read(path, "classes") if path.is_file() else classes.names(data)
+        teaching.check(settings)
+        path, taught = run / _CLASSES, teaching.file(settings, _CLASSES)
+        own = names.read(path, "classes") if path.is_file() else classes.names(data)
+        if taught is not None and own != names.read(taught, "classes"):
+            raise CaptionerError(f"{settings.train.teacher} has learned other classes than these")
+        return own
 
     def build(self, settings: Settings, begun: list[str]) -> Built:
-        return build(settings, begun)
+        return dataclasses.replace(build(settings, begun), teacher=teaching.load(settings))
 
     def plan(
         self, settings: Settings, built: Built, begun: list[str], data: DataSet, replicas: int
@@ -55,7 +61,9 @@ class Classifying(Task):
         if problems:
             tell(f"left out: {problems.summary()}")
         data = DataSet(data.name, tuple(kept), data.problems, data.labelled)
-        train, dev = prepare_images(settings, built.model.image_encoder, data)
+        train, dev = prepare_images(
+            settings, built.model.image_encoder, data, built.teacher
+        )
         stages = classes.stages(settings, built, train, replicas)
         accuracy = classes.Accuracy(built, dev)
         if not accuracy:

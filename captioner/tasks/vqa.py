@@ -31,7 +31,7 @@ from captioner.models.build import Built, build
 from captioner.serving import card_answers
 from captioner.serving.answer_signatures import ChosenAnswers, SharedImages
 from captioner.serving.signatures import ServedCaptioner
-from captioner.tasks import Plan, names, vqa_scores
+from captioner.tasks import Plan, names, teaching, vqa_scores
 from captioner.tasks.caption import Begun, Captioning
 
 
@@ -64,6 +64,7 @@ class Answering(Captioning):
                 "(the answer)"
             )
         if settings.model.answers:
+            teaching.check(settings)
             return Begun(_answers(run, settings, train), None)
         return super().begin(settings, run, data)
 
@@ -139,9 +140,13 @@ class Answering(Captioning):
 
 def _answers(run: Path, settings: Settings, train: Sequence[Record]) -> list[str]:
     """The run's answers to choose among, counted where it has none yet."""
-    path = run / _ANSWERS
+    path, taught = run / _ANSWERS, teaching.file(settings, _ANSWERS)
+    theirs = None if taught is None else names.read(taught, "answers")
     if path.is_file():
-        return names.read(path, "answers")
+        own = names.read(path, "answers")
+        return own if theirs is None else teaching.same(settings, path, own, theirs)
+    if theirs is not None:
+        return theirs
     found = frequent_answers(train, settings.model.answers)
     if not found:
         raise CaptionerError(f"{settings.data.spec} has no training questions to take answers from")
