@@ -16,13 +16,13 @@ import re
 import shutil
 import time
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from captioner import config
+from captioner import config, tasks
 from captioner.config import Settings
 from captioner.errors import CaptionerError
 from captioner.evaluation import write_json
@@ -44,6 +44,8 @@ class Part:
     about: str
     overrides: tuple[str, ...]
     """`--set` words that leave it out."""
+    instead: bool = False
+    """Whether they put something else in its place; the plain model goes without."""
 
 
 def read_parts(recipe: str, path: Path | None = None) -> list[Part]:
@@ -85,14 +87,16 @@ def _part(name: str, one: Any, where: str) -> Part:
             f"{said}: a name has letters, digits and _ (they name folders), and is not "
             f"{FULL} or {PLAIN}"
         )
-    if not isinstance(one, dict) or set(one) != {"about", "set"}:
-        raise CaptionerError(f"{said}: expected about and set")
-    about, words = one["about"], one["set"]
+    if not isinstance(one, dict) or set(one) - {"instead"} != {"about", "set"}:
+        raise CaptionerError(f"{said}: expected about and set (and instead = true, if it is so)")
+    about, words, instead = one["about"], one["set"], one.get("instead", False)
+    if not isinstance(instead, bool):
+        raise CaptionerError(f"{said}: instead must be true or false")
     if not isinstance(about, str) or not about.strip():
         raise CaptionerError(f"{said}: about must say what it is")
     if not isinstance(words, list) or not words or not all(isinstance(w, str) for w in words):
         raise CaptionerError(f'{said}: set must be a list such as ["train.average=0"]')
-    return Part(name, " ".join(about.split()), tuple(words))
+    return Part(name, " ".join(about.split()), tuple(words), instead)
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,8 @@ class Variant:
     settings: Settings
     searched: bool = False
     """Whether it is the full model with another search, which needs no training."""
+    instead: bool = False
+    """Whether it puts something in a part's place."""
 
 
 def variants(
@@ -115,11 +121,13 @@ def variants(
     parts: Sequence[Part],
     tell: Callable[[str], None] = lambda text: None,
 ) -> list[Variant]:
-    """The full recipe, the plain one, and one without each part, in this order.
+    """The full recipe, the plain one, and one without each part, in this order; no plain one where
+    all that is in use would be put in a part's place.
 
     Args:
         recipe, data, overrides: as `config.settings` takes them, for all of them.
-        parts: a part's settings beat `overrides`. The plain model has those of all the parts.
+        parts: a part's settings beat `overrides`. The plain model has those of all the parts but for
+            those that put something in a part's place.
         tell: told of parts that are passed over, as they are not in use.
 
     Raises:
@@ -140,9 +148,13 @@ def variants(
         if not found:
             tell(f"{part.name} is not in use with these settings: passed over")
             continue
-        used += part.overrides
+        used += [] if part.instead else part.overrides
         searched = all(one.startswith("decode.") for one in found)
-        made.append(Variant(part.name, part.about, part.overrides, without, searched))
+        made.append(
+            Variant(part.name, part.about, part.overrides, without, searched, part.instead)
+        )
+    if made and all(one.instead for one in made):
+        return [full, *made]
     about = "all of these: the plain model"
     plain = Variant(PLAIN, about, tuple(used), settings("all parts", used))
     return [full, plain, *made]
@@ -175,17 +187,27 @@ class Outcome:
 
 def row(variant: Variant, outcomes: Sequence[Outcome]) -> Row:
     """A variant's outcomes, one a seed, as a row of the table."""
-    scored = [one for one in outcomes if one.scores]
+    scored = [one.scores for one in outcomes if one.scores]
     return Row(
         variant.name,
         variant.about,
         variant.searched,
         len(outcomes),
-        [one.scores["CIDEr"] for one in scored],
-        [one.scores["BLEU_4"] for one in scored],
-        [one.seconds / 60 for one in scored if one.seconds],
+        {
+            name: [_figure(found, name) for found in scored]
+            for name in tasks.of(variant.settings).compared
+        },
+        [one.seconds / 60 for one in outcomes if one.scores and one.seconds],
         [one.error for one in outcomes if one.error],
+        variant.instead,
     )
+
+
+def _figure(scores: Mapping[str, Any], name: str) -> float:
+    """A score by its name; `hard.accuracy` is that of the object `hard`."""
+    for key in name.split("."):
+        scores = scores[key]
+    return scores
 
 
 class Ablation:
@@ -239,8 +261,9 @@ class Ablation:
         wanted = {
             "data": variant.settings.data.spec,
             "split": self._split,
-            "decode": variant.settings.model_dump(mode="json")["decode"],
         }
+        if "decode" in made:  # of a model that searches
+            wanted["decode"] = variant.settings.model_dump(mode="json")["decode"]
         if any(made.get(key) != value for key, value in wanted.items()):
             scores = None  # made of other data, or before the part's settings were changed
         return Outcome(scores, notes.get("seconds"), None if scores else notes.get("error"))
@@ -260,7 +283,7 @@ class Ablation:
             self._tell(f"{name}: training (log: {self._log(name)})")
             error = self._train(variant, seed)
         if error is None:
-            self._tell(f"{name}: captioning {self._split}")
+            self._tell(f"{name}: scoring on {self._split}")
             words = [
                 "evaluate", "--model", str(run), "--data", variant.settings.data.spec,
                 "--split", self._split, "--scores", str(self._scores(variant, seed)),

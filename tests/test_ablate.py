@@ -262,14 +262,15 @@ def test_the_package_s_parts_leave_something_out_of_their_recipe():
     files = sorted(folder.glob("*.toml"))
     assert files
     for path in files:
-        told: list[str] = []
-        found = variants(path.stem, None, [], read_parts(path.stem), told.append)
+        parts, told = read_parts(path.stem), []
+        found = variants(path.stem, None, [], parts, told.append)
         assert [one.name for one in found[:2]] == ["full", "plain"]
-        # What is about text needs a file of it.
-        assert "text" in [one.split()[0] for one in told]
+        # What is about text needs a file of it; of alternatives one is what the recipe has.
+        over = {one.split()[0] for one in told}
+        assert over == {"text"} or over < {one.name for one in parts if one.instead}
         file = [f"data.text={path}"]
-        names = [one.name for one in variants(path.stem, None, file, read_parts(path.stem))]
-        assert len(set(names)) == len(names) == len(read_parts(path.stem)) + 2
+        names = [one.name for one in variants(path.stem, None, file, parts)]
+        assert len(set(names)) == len(names) == len(parts) + 2 - len(over - {"text"})
     assert "parts" not in config.recipes()
 
 
@@ -280,10 +281,23 @@ def test_searched_variants_are_those_of_decode_alone(parts):
     assert found["average"].settings.train.average == 0
 
 
+def test_alternatives_are_trained_and_are_no_part_of_the_plain_model(parts):
+    text = PARTS.replace('set = ["train.average=0"]', 'set = ["train.average=0"]\ninstead = true')
+    parts.write_text(text, encoding="utf-8")
+    found = {one.name: one for one in variants("demo", None, [], read_parts("demo", parts))}
+    assert found["average"].instead and found["average"].settings.train.average == 0
+    assert found["plain"].overrides == ("decode.beams=1", "decode.no_repeat=0")
+    # Of alternatives alone nothing is plain.
+    parts.write_text(text.split("[parts.beams]")[0], encoding="utf-8")
+    names = [one.name for one in variants("demo", None, [], read_parts("demo", parts))]
+    assert names == ["full", "average"]
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
         ("[parts.a", "parts.toml"),
+        ("[parts.a]\nabout = 'b'\nset = ['train.average=0']\ninstead = 1", "true or false"),
         ("", "expected tables"),
         ("parts = 3", "expected tables"),
         ("[parts]", "expected tables"),
@@ -357,6 +371,19 @@ def test_the_table_by_hand():
     alone = table([row(variant("full"), [scored(0.4)])], "dev")
     assert "tells nothing of its spread" in alone
     assert "0.400" in table([row(variant("small"), [scored(0.4)])], "dev")  # without the full one
+
+
+def test_the_table_of_another_task_has_its_scores():
+    settings = config.settings("matching")
+    scores = {"ROC_AUC": 0.9, "accuracy": 0.8, "hard": {"ROC_AUC": 0.7, "accuracy": 0.6}}
+    full = Variant("full", "nothing", (), settings)
+    other = Variant("sum", "the sum", (), settings, instead=True)
+    low = scores | {"ROC_AUC": 0.85}
+    lines = table([row(full, [Outcome(scores)]), row(other, [Outcome(low)])], "dev").splitlines()
+    assert lines[0].startswith("| changed |  | ROC AUC | spread | accuracy | hard ROC AUC |")
+    assert lines[2].split(" | ")[2:7] == ["0.900", "–", "0.800", "0.700", "0.600"]
+    assert lines[3].split(" | ")[7] == "-0.050"
+    assert "ROC AUC, accuracy, hard ROC AUC and hard accuracy on dev" in "\n".join(lines)
 
 
 def test_a_folder_is_one_ablation_s_at_a_time_and_its_last_training_s(tmp_path, run):

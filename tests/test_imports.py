@@ -31,7 +31,7 @@ BELOW = {
     "tasks": {
         "inputs", "models", "decoding", "learning", "metrics", "pretrained", "serving", "reporting",
         "captioning", "classifying", "confidence", "deletion", "embedding", "evaluation", "loading",
-        "predicting",
+        "matching", "predicting",
     },
     # What is measured is all the rest.
     "measuring": {

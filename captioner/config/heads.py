@@ -1,11 +1,13 @@
 """Settings of single tasks; ignored by the others. See `sections`."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 from pydantic import Field
 
 from captioner.config.section import Section
+
+Widths = tuple[Annotated[int, Field(ge=1, le=4096)], ...]
 
 
 class Contrastive(Section):
@@ -60,3 +62,41 @@ class Classify(Section):
         if wrong or not templates:
             raise ValueError("each must say where the class's name goes, as a photo of a {}")
         return templates
+
+
+class Matching(Section):
+    """Whether a sentence describes an image (task `matching`)."""
+
+    fusion: Literal["concatenation", "product", "sum", "attention"] = "product"
+    """How image and text become one vector. concatenation: one beside the other; product: entry by
+    entry; sum: with a learned weight for each entry; attention: product, once the text's pieces
+    have asked the image's regions (model.units wide, with model.heads heads) and what they found
+    is added to the image."""
+
+    start: Literal["sentences", "random"] = "sentences"
+    """What is joined. sentences: the text's sentence embedding, and what sentence would describe
+    the image, by the linear map that contrastive.start=sentences begins with; training shows each
+    image through the map of all the others (needs data.cache_features and the whole image encoder
+    frozen). random: the text's embedding and the mean region, in a space of matching.width. Either
+    is projected linearly, and the projections are trained."""
+
+    width: int = Field(default=256, ge=1, le=4096)
+    """Width of what is joined. Ignored with start=sentences, which has the text encoder's."""
+
+    layers: Widths = (128, 64, 32)
+    """Dense layers on what was joined: JSON on the command line, [] for none."""
+
+    head: Widths = (512, 256, 128)
+    """Dense layers of the head, before the one number of which the sigmoid is taken; [] for that
+    number alone."""
+
+    negatives: int = Field(default=1, ge=1, le=64)
+    """Wrong images for each caption of a step; together they count as much as the right one."""
+
+    mined: float = Field(default=0.5, ge=0, le=1)
+    """The share of wrong images that is drawn among the `hardest`; the others are drawn among those
+    of the step. Above 0 it needs data.cache_features and the whole image encoder frozen."""
+
+    hardest: int = Field(default=20, ge=1, le=1000)
+    """How many wrong images of a caption count as hard: the nearest in the retrieval model that
+    start=sentences describes."""

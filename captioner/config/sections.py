@@ -16,7 +16,7 @@ from pydantic import Field
 
 from captioner.config.decoding import Decode
 from captioner.config.freezing import frozen_stages, wholly_frozen
-from captioner.config.heads import Classify, Contrastive
+from captioner.config.heads import Classify, Contrastive, Matching
 from captioner.config.section import Section
 
 
@@ -285,6 +285,7 @@ class Settings(Section):
     decode: Decode = Decode()
     contrastive: Contrastive = Contrastive()
     classify: Classify = Classify()
+    matching: Matching = Matching()
 
     @pydantic.model_validator(mode="after")
     def _consistent(self) -> "Settings":

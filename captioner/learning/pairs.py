@@ -4,6 +4,7 @@ Legend: N images, V views, M captions, D image encoder width, S text encoder wid
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -32,7 +33,7 @@ def stages(settings: Settings, built: Built, train: Images, replicas: int) -> li
     Raises:
         CaptionerError: there are none, or a step would have a single image.
     """
-    data = _examples(train)
+    data = examples(train)
     if not len(data):
         raise CaptionerError(f"{settings.data.spec} has no readable training image")
     made = Batches(
@@ -56,8 +57,8 @@ def stages(settings: Settings, built: Built, train: Images, replicas: int) -> li
     ]
 
 
-def _examples(train: Images) -> Examples:
-    """Captions as what the text encoder reads; there is no decoder that would write them."""
+def examples(train: Images) -> Examples:
+    """The training captions, as what the text encoder reads; there is no decoder that would write them."""
     kept = [(at, one) for at, one in enumerate(train.records) if at not in train.unreadable]
     captions = [caption for _, record in kept for caption in record.captions]
     return Examples(
@@ -66,6 +67,22 @@ def _examples(train: Images) -> Examples:
         texts=captions,
         prompts=captions,
     )
+
+
+class Retrieval(NamedTuple):
+    """The closed-form map between the frozen encoders, with what it was fitted to.
+
+    Attributes:
+        kept: positions of the N images that can be read.
+        vectors: float32 [M, S]. Their captions' embeddings.
+        owner: int [M]. Which of the N each caption belongs to.
+        fit: the map.
+    """
+
+    kept: np.ndarray
+    vectors: np.ndarray
+    owner: np.ndarray
+    fit: sentences.Fit
 
 
 def start(
@@ -81,30 +98,60 @@ def start(
     Raises:
         CaptionerError: the image encoder changes in training, or there are fewer than two images.
     """
-    whole = wholly_frozen(settings.train.freeze, settings.model.image_encoder)
-    if not (settings.data.cache_features and whole):
+    how = ("contrastive.start=sentences", "contrastive.start=random")
+    fit = retrieval_of(settings, built, train, how, tell, progress).fit
+    begin_with(built.model, fit.kernel, fit.bias, fit.center)
+
+
+def retrieval_of(
+    settings: Settings,
+    built: Any,
+    train: Images,
+    how: tuple[str, str],
+    tell: Callable[[str], None],
+    progress: Callable[[int, int], None],
+) -> Retrieval:
+    """Fits the map of images to their captions' embeddings; nothing else is trained.
+
+    Args:
+        settings: the run's.
+        built: has a `model` with both encoders, and a `prompt_tokenizer`.
+        train: the training images.
+        how: the setting that asks for it and one that doesn't, for messages.
+        tell: told how well it fits.
+        progress: told how many captions are embedded, and of how many.
+
+    Raises:
+        CaptionerError: the image encoder changes in training, or there are fewer than two images.
+    """
+    wanted, instead = how
+    if not stays(settings):
         raise CaptionerError(
-            "contrastive.start=sentences needs data.cache_features=true and the whole image "
-            "encoder frozen (train.freeze with image_encoder); or set contrastive.start=random"
+            f"{wanted} needs data.cache_features=true and the whole image encoder frozen "
+            f"(train.freeze with image_encoder); or set {instead}"
         )
     kept, features, vectors, owner = frozen(settings, built, train, progress)
     if len(kept) < 2:
-        raise CaptionerError(
-            "contrastive.start=sentences needs two readable training images or more"
-        )
+        raise CaptionerError(f"{wanted} needs two readable training images or more")
     targets = np.zeros((len(kept), vectors.shape[1]), np.float32)
     np.add.at(targets, owner, vectors)
     targets /= np.bincount(owner)[:, None]
     fit = sentences.fit(features, targets)
-    begin_with(built.model, fit.kernel, fit.bias, fit.center)
     tell(
         f"start: cosine {fit.cosine:.2f} between what images and their captions mean, each image "
         "left out in turn"
     )
+    return Retrieval(kept, vectors, owner, fit)
+
+
+def stays(settings: Settings) -> bool:
+    """Whether image features are cached and no part of the image encoder is trained."""
+    whole = wholly_frozen(settings.train.freeze, settings.model.image_encoder)
+    return settings.data.cache_features and whole
 
 
 def frozen(
-    settings: Settings, built: Built, train: Images, progress: Callable[[int, int], None]
+    settings: Settings, built: Any, train: Images, progress: Callable[[int, int], None]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """The training data as the encoders see it before training.
 

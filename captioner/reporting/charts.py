@@ -59,3 +59,30 @@ def histogram(values: Sequence[float], name: str) -> str:
         f'aria-label="{escaped(said)}"><line class="axis" x1="0" x2="{bins * wide}" '
         f'y1="{head + high}" y2="{head + high}"/>{"".join(parts)}</svg>'
     )
+
+
+def curve(across: Sequence[float], up: Sequence[float], names: tuple[str, str]) -> str:
+    """A curve in the unit square, with its diagonal.
+
+    Args:
+        across, up: its points, each from 0 to 1.
+        names: what goes across and what up.
+    """
+    side, edge = 220, 24
+    points = " ".join(
+        f"{edge + side * x:.1f},{side * (1 - y) + 4:.1f}" for x, y in zip(across, up, strict=True)
+    )
+    said = f"{names[1]} by {names[0]}: " + ", ".join(
+        f"{float(np.interp(at, across, up)):.2f} at {at:g}" for at in (0.05, 0.1, 0.2, 0.5)
+    )
+    right, bottom = edge + side, side + 4
+    return (
+        f'<svg width="{right + 8}" height="{bottom + 20}" role="img" aria-label="{escaped(said)}">'
+        f'<line class="axis" x1="{edge}" x2="{right}" y1="{bottom}" y2="{bottom}"/>'
+        f'<line class="axis" x1="{edge}" x2="{edge}" y1="4" y2="{bottom}"/>'
+        f'<line class="axis" x1="{edge}" x2="{right}" y1="{bottom}" y2="4"/>'
+        f'<polyline class="curve" points="{points}"/>'
+        f'<text x="{edge}" y="{bottom + 15}">{escaped(names[0])}</text>'
+        f'<text transform="translate({edge - 8} {bottom}) rotate(-90)">{escaped(names[1])}</text>'
+        "</svg>"
+    )

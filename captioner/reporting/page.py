@@ -52,14 +52,26 @@ def page(
         *deleted.section(scores.get("deletion")),
         *(_section(section, results, scores) for section in sections),
     ]
-    title = escaped(f"captioner: {settings.get('model', model.source)}")
+    return document(
+        f"captioner: {settings.get('model', model.source)}", parts, _footer(settings)
+    )
+
+
+def document(title: str, parts: Sequence[str], footer: str) -> str:
+    """A page that stands alone.
+
+    Args:
+        title: as text.
+        parts: HTML; the first opens `main`.
+        footer: HTML.
+    """
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{title}</title>\n<style>{CSS}</style>\n</head>\n<body>\n"
+        f"<title>{escaped(title)}</title>\n<style>{CSS}</style>\n</head>\n<body>\n"
         + "\n".join(parts)
-        + f"\n</main>\n<footer>{_footer(settings)}</footer>\n</body>\n</html>\n"
+        + f"\n</main>\n<footer>{footer}</footer>\n</body>\n</html>\n"
     )
 
 

@@ -49,6 +49,7 @@ svg text { fill: var(--muted); font-size: 11px; font-family: inherit; }
 svg .span { stroke: var(--accent); stroke-width: 6; stroke-opacity: 0.35; }
 svg .point { fill: var(--accent); }
 svg .axis { stroke: var(--line); stroke-width: 1; }
+svg .curve { fill: none; stroke: var(--accent); stroke-width: 2; }
 svg .column { fill: var(--accent); fill-opacity: 0.75; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 0.1rem 1rem; margin: 0.75rem 0 0;
   font-size: 0.9rem; }

@@ -42,6 +42,7 @@ _MODULES = {
     "caption": "captioner.tasks.caption",
     "classify": "captioner.tasks.classify",
     "contrastive": "captioner.tasks.contrastive",
+    "matching": "captioner.tasks.matching",
     "summary": "captioner.tasks.summary",
     "vqa": "captioner.tasks.vqa",
 }
@@ -83,6 +84,8 @@ class Task(abc.ABC):
             has it.
         distils: bool. Whether it learns from train.teacher: what it builds then has a `teacher`.
         exports: str. The folder in saved_models/ of runs that name none.
+        compared: tuple of str. The scores by which `captioner.ablate` compares its runs, the first
+            first; of an object in scores.json, its name before a dot.
     """
 
     name: str
@@ -93,6 +96,7 @@ class Task(abc.ABC):
     prompts: str = ""
     distils: bool = False
     exports: str = "captioner"
+    compared: tuple[str, ...] = ("CIDEr", "BLEU_4")
 
     # A run.
 

@@ -202,6 +202,12 @@ def _refuse(folder: Path, options: Mapping[str, Any]) -> None:
         )
 
 
+def embedder_of(settings: Settings, built: Built, folder: Path) -> Embedder:
+    """What towers embed that were never trained, for a baseline of the run in a folder."""
+    served = ServedTowers(built, settings.model.image_side)
+    return _embedder(folder, served.functions, "baseline", served)
+
+
 def _embedder(
     folder: Path, functions: dict[str, Callable], identity: str, keep: Any
 ) -> Embedder:
@@ -254,9 +260,7 @@ def _baseline_scores(settings: Settings, path: Path, records: Sequence[Record]) 
     own = settings.contrastive.model_copy(update=random)
     built = build(settings.model_copy(update={"contrastive": own}))
     linear_towers.put(path, built.model)
-    served = ServedTowers(built, settings.model.image_side)
-    model = _embedder(path.parent, served.functions, "baseline", served)
-    scores, _ = _scored(model, records, 1.0)
+    scores, _ = _scored(embedder_of(settings, built, path.parent), records, 1.0)
     return {name: scores[name] for name in scores if name not in ("images", "texts")}
 
 

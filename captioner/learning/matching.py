@@ -1,0 +1,224 @@
+"""What a model of image-text matching trains on, what it minimises, and how it is validated.
+
+Legend: N images, V views, M captions, P pairs, K nearest wrong images, S text encoder width.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from captioner.config import Settings
+from captioner.errors import CaptionerError
+from captioner.inputs.files import batches
+from captioner.inputs.pairs import DRAWN, HARD, Pair, PairBatches, judged_pairs, owners
+from captioner.inputs.pipeline import CachedImages, Examples
+from captioner.inputs.prompt_batches import ReadPrompts, TokenizedPrompts
+from captioner.learning import pairs, sentences
+from captioner.learning.data import Images
+from captioner.learning.loop import Stage
+from captioner.learning.objectives import Losses
+from captioner.learning.stages import read_prompts
+from captioner.metrics import matching
+from captioner.models.matching import Built, begin_with
+
+_IMAGES = 16
+_TEXTS = 1000
+
+# The nearest are looked for among so many images; more would be found no harder.
+_MOST = 20_000
+
+CURVES = ("mean_ROC_AUC", "accuracy", "hard_accuracy")
+
+
+def match_loss(model, batch, *, smoothing: float = 0.0, training: bool = True) -> Losses:
+    """Binary cross-entropy of pairs, on a batch of `inputs.pairs.PairBatches`; the wrong ones of a
+    caption count together as much as the right one. `count` and `examples` are what pairs count."""
+    logits = model(batch, training=training)
+    right, weight = batch["right"], batch["weight"]
+    aim = right * (1 - smoothing) + smoothing / 2
+    loss, nats = (
+        tf.reduce_sum(weight * tf.nn.sigmoid_cross_entropy_with_logits(labels, logits))
+        for labels in (aim, right)
+    )
+    count = tf.reduce_sum(weight)
+    return Losses(loss, count, nats, count)
+
+
+def stages(
+    settings: Settings,
+    built: Built,
+    train: Images,
+    replicas: int,
+    tell: Callable[[str], None] = lambda text: None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Stage]:
+    """One: the training captions with right and wrong images. Fits the start of the model where
+    `matching.start` wants one, and looks for the hardest wrong images where any are mined.
+
+    Raises:
+        CaptionerError: there are no images, or settings that can't be met.
+    """
+    own = settings.matching
+    data = pairs.examples(train)
+    if not len(data):
+        raise CaptionerError(f"{settings.data.spec} has no readable training image")
+    if len(np.unique(data.image)) < 2:
+        raise CaptionerError(
+            f"{settings.data.spec} has one readable training image: wrong pairs need two"
+        )
+    images, nearest = train.source, None
+    if own.start == "sentences" or own.mined:
+        wanted = "matching.start=sentences" if own.start == "sentences" else "matching.mined"
+        how = (wanted, "matching.start=random with matching.mined=0")
+        found = pairs.retrieval_of(settings, built, train, how, tell, progress)
+        if own.start == "sentences":
+            begin_with(built.model, found.fit.kernel, found.fit.bias, found.fit.center)
+            told = np.zeros((len(train.records), *found.fit.held_out.shape[1:]), np.float32)
+            told[found.kept] = found.fit.held_out
+            images = CachedImages(images.cache, told)
+        if own.mined:
+            nearest = hardest(found, data, own.hardest, settings.train.seed)
+    made = PairBatches(
+        data,
+        images,
+        reader(settings, built, data),
+        batch_size=settings.train.batch_size,
+        negatives=own.negatives,
+        mined=own.mined,
+        nearest=nearest,
+        replicas=replicas,
+        seed=settings.train.seed,
+    )
+    return [Stage("epoch", made, settings.train.epochs, objective=match_loss, unit="pair")]
+
+
+def reader(settings: Settings, built: Built, data: Examples) -> TokenizedPrompts | ReadPrompts:
+    """Texts as the model takes them: read once by a text encoder that stays as it is."""
+    read = read_prompts(settings, built, data)
+    return TokenizedPrompts(built.prompt_tokenizer) if read is None else read
+
+
+def similarities(found: pairs.Retrieval, captions: slice, images: np.ndarray) -> np.ndarray:
+    """Of captions with images, each as the map of all the others sees it: float32 [m, n].
+
+    Args:
+        found: the fitted map.
+        captions: which of M.
+        images: which of the N that were fitted to.
+    """
+    texts = sentences.unit(found.vectors[captions] - found.fit.center)
+    return texts @ found.fit.held_out[images, 0].T  # the plain view
+
+
+def hardest(found: pairs.Retrieval, data: Examples, count: int, seed: int = 0) -> np.ndarray:
+    """The nearest wrong images of each training caption: int64 [M, K], positions as in `data`, the
+    nearest first, and -1 where there are no more."""
+    rng = np.random.default_rng(seed)
+    places = np.arange(len(found.kept))
+    if len(places) > _MOST:
+        places = np.sort(rng.choice(places, _MOST, replace=False))
+    at = {int(image): column for column, image in enumerate(found.kept[places])}
+    owned = owners(data.texts, data.image)
+    nearest = np.full((len(data), min(count, len(places))), -1, np.int64)
+    for part in batches(len(data), _TEXTS):
+        similar = similarities(found, part, places)
+        for row, own in enumerate(owned[part]):
+            similar[row, [at[image] for image in own if image in at]] = -np.inf
+        order = np.argsort(-similar, axis=1, kind="stable")[:, : nearest.shape[1]]
+        there = np.isfinite(np.take_along_axis(similar, order, 1))
+        nearest[part] = np.where(there, found.kept[places[order]], -1)
+    return nearest
+
+
+def thresholds(found: pairs.Retrieval, captions: Sequence[Sequence[str]], seed: int = 0) -> dict:
+    """At which similarity the map calls a pair right so that most training pairs are judged
+    rightly: by the kind of wrong pairs, `DRAWN` and `HARD`, that stand beside the right ones.
+
+    Args:
+        found: the fitted map.
+        captions: those of its N images.
+        seed: draws pairs.
+    """
+    drawn = judged_pairs(captions, seed)
+    texts = [text for own in captions for text in own]
+    row = {text: at for at, text in enumerate(texts)}
+    own = sentences.unit(found.vectors - found.fit.center)
+    scored = np.array([own[row[one.text]] @ found.fit.held_out[one.image, 0] for one in drawn])
+    return {kind: matching.best_threshold(*against(drawn, scored, kind)) for kind in (DRAWN, HARD)}
+
+
+def against(
+    drawn: Sequence[Pair], scored: np.ndarray, kind: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """The scores of the right pairs and of one kind of wrong ones, and which are right."""
+    kinds = np.array([one.kind for one in drawn])
+    other = HARD if kind == DRAWN else DRAWN
+    kept = kinds != other
+    return np.asarray(scored)[kept], kinds[kept] != kind
+
+
+def figures(drawn: Sequence[Pair], scored: np.ndarray, threshold: float | dict = 0.5) -> dict:
+    """Scores against drawn wrong pairs, and under `hard` those against the hardest.
+
+    Args:
+        drawn: what was judged.
+        scored: probabilities or similarities [P].
+        threshold: from where on it is a yes; of each kind its own, if a dict.
+    """
+    found = {}
+    for kind in (DRAWN, HARD):
+        at = threshold[kind] if isinstance(threshold, dict) else threshold
+        made = matching.scores(*against(drawn, scored, kind), at)
+        found |= made if kind == DRAWN else {HARD: made}
+    return found
+
+
+class Validation:
+    """The judged pairs of the dev images with the weights as they are.
+
+    Args:
+        settings: the run's.
+        built: the model being trained.
+        dev: the dev images.
+    """
+
+    def __init__(self, settings: Settings, built: Built, dev: Images):
+        self._rows = np.array([at for at in range(len(dev.records)) if at not in dev.unreadable])
+        self._source = dev.source
+        self._pairs = judged_pairs([dev.records[at].captions for at in self._rows])
+        self._prompts = reader(settings, built, pairs.examples(dev))
+        model = built.model
+
+        def judged(images, texts, image_rows, text_rows):
+            return model.judge(model.see(images), model.read(texts), image_rows, text_rows)
+
+        rows = tf.TensorSpec([None], tf.int32)
+        spec = [dev.source.spec["image"], self._prompts.spec, rows, rows]
+        self._judge = tf.function(judged, input_signature=spec, autograph=False)
+
+    def scores(self) -> dict[str, float]:
+        """The mean of both areas under the ROC curve, which training keeps the best of, and some
+        of what it is the mean of."""
+        rng = np.random.default_rng(0)  # dev images have one view: it decides nothing
+        logits = np.zeros(len(self._pairs), np.float32)
+        image = np.array([one.image for one in self._pairs])
+        for part in batches(len(self._rows), _IMAGES):
+            rows = np.flatnonzero((image >= part.start) & (image < part.stop))
+            texts = sorted({self._pairs[row].text for row in rows})
+            place = {text: at for at, text in enumerate(texts)}
+            logits[rows] = self._judge(
+                self._source(self._rows[part], rng)["image"],
+                {name: tf.constant(one) for name, one in self._prompts(texts).items()},
+                tf.constant(image[rows] - part.start, tf.int32),
+                tf.constant([place[self._pairs[row].text] for row in rows], tf.int32),
+            ).numpy()
+        found = figures(self._pairs, logits, 0.0)
+        hard = found[HARD]
+        return {
+            "mean_ROC_AUC": (found["ROC_AUC"] + hard["ROC_AUC"]) / 2,
+            "ROC_AUC": found["ROC_AUC"],
+            "accuracy": found["accuracy"],
+            "hard_ROC_AUC": hard["ROC_AUC"],
+            "hard_accuracy": hard["accuracy"],
+        }

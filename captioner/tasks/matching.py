@@ -1,0 +1,154 @@
+"""Image-text matching: whether a sentence describes an image, as a probability."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from captioner.config import Settings
+from captioner.errors import CaptionerError
+from captioner.inputs.named import printable
+from captioner.inputs.records import DataSet
+from captioner.learning import matching
+from captioner.learning.data import counting, prepare_images, tell
+from captioner.matching import Matcher
+from captioner.models.matching import Built, build
+from captioner.serving import card_matching
+from captioner.serving.contract import MATCHING_SIGNATURES
+from captioner.serving.matching import ServedMatching
+from captioner.tasks import Plan, Task, matching_scores
+
+_BATCH = 16
+
+
+class ImageTextMatching(Task):
+    """See `captioner.tasks.Task`."""
+
+    name = "matching"
+    signatures = MATCHING_SIGNATURES
+    evaluate_options = frozenset(("report", "rows", "seed"))
+    predict_options = frozenset(("prompt",))
+    example = "--prompt 'a dog in the snow' IMAGE..."
+    exports = "matching"
+    compared = ("ROC_AUC", "accuracy", "hard.ROC_AUC", "hard.accuracy")
+
+    # A run.
+
+    def begin(self, settings: Settings, run: Path, data: DataSet) -> None:
+        if not data.split("train"):
+            raise CaptionerError(
+                f"{settings.data.spec} has no training images: its split column or lists must "
+                "name some `train`"
+            )
+
+    def build(self, settings: Settings, begun: None) -> Built:
+        return build(settings)
+
+    def plan(
+        self, settings: Settings, built: Built, begun: None, data: DataSet, replicas: int
+    ) -> Plan:
+        train, dev = prepare_images(settings, built.model.image_encoder, data)
+        with counting("embedding captions", "caption") as progress:
+            stages = matching.stages(settings, built, train, replicas, tell, progress)
+        if not dev.readable:
+            return Plan(stages)
+        validation = matching.Validation(settings, built, dev)
+        return Plan(stages, validation.scores, curves=matching.CURVES)
+
+    def files(self, built: Built, begun: None) -> Mapping[str, Callable[[Path], None]]:
+        return {}
+
+    def restore(self, settings: Settings, run: Path) -> Built:
+        return build(settings, load=False)
+
+    def score(
+        self, settings: Settings, run: Path, data: DataSet, split: str
+    ) -> tuple[dict[str, Any], None]:
+        matching_scores.fit_baseline(settings, data, run)
+        records = data.split(split)
+        tell(f"judging captions of {len(records)} {split} images")
+        judged = matching_scores.judge(
+            self.open_run(settings, run), records, settings.data.unreadable_limit
+        )
+        scores = matching_scores.scores_of(judged, run)
+        conditions = matching_scores.conditions(judged, settings.data.spec, split)
+        return scores | {"settings": conditions}, None
+
+    def show(self, scores: dict[str, Any], seen: Any) -> str:
+        return matching_scores.table(scores)
+
+    # An export.
+
+    def serve(
+        self, settings: Settings, built: Built, storage: str = "float32", precision: str = "float32"
+    ) -> tf.Module:
+        return ServedMatching(built, settings.model.image_side, storage, precision)
+
+    def card(self, facts: Mapping[str, Any]) -> list[str]:
+        return card_matching.parts(facts)
+
+    # Use.
+
+    def open_run(self, settings: Settings, folder: Path, **options: Any) -> Matcher:
+        from captioner.serving.trained import load_trained
+
+        _refuse(folder, options)
+        served = ServedMatching(load_trained(folder), settings.model.image_side)
+        return _matcher(folder, served.functions["match"], served)
+
+    def open_export(
+        self, folder: Path, saved: Any, about: dict[str, Any], **options: Any
+    ) -> Matcher:
+        _refuse(folder, options)
+        return _matcher(folder, saved.signatures["match"], saved)
+
+    def evaluate(self, arguments: argparse.Namespace, settings: Settings) -> None:
+        matching_scores.evaluate(arguments, settings)
+
+    def predict(self, arguments: argparse.Namespace, images: Sequence[str]) -> int:
+        from captioner.loading import load
+
+        if not arguments.prompt.strip():
+            raise CaptionerError(
+                f"{arguments.model} judges whether a sentence describes an image: add "
+                "--prompt TEXT"
+            )
+        model = load(arguments.model)
+        failed = False
+        for start in range(0, len(images), _BATCH):
+            chunk = images[start : start + _BATCH]
+            found, errors = model.match(chunk, [arguments.prompt] * len(chunk))
+            for image, probability, error in zip(chunk, found, errors, strict=True):
+                failed |= bool(error)
+                if arguments.json:
+                    shown = None if error else float(probability)
+                    row = {"image": image, "probability": shown, "error": error or None}
+                    print(json.dumps(row), flush=True)
+                elif error:
+                    print(f"{printable(image)}: {error}", file=sys.stderr)
+                else:
+                    print(f"{printable(image)}\t{probability:.4f}", flush=True)
+        return 1 if failed else 0
+
+
+def _refuse(folder: Path, options: Mapping[str, Any]) -> None:
+    if options:
+        raise CaptionerError(
+            f"{folder} judges images and sentences, and writes no captions: it takes no "
+            f"{' or '.join(sorted(options))}"
+        )
+
+
+def _matcher(folder: Path, function: Callable, keep: Any) -> Matcher:
+    def call(inputs: dict[str, list[bytes]]) -> dict[str, Any]:
+        tensors = {name: tf.constant(rows, tf.string) for name, rows in inputs.items()}
+        return {name: one.numpy() for name, one in function(**tensors).items()}
+
+    return Matcher(folder, call, keep)
+
+
+TASK = ImageTextMatching()
