@@ -121,13 +121,13 @@ def variants(
     parts: Sequence[Part],
     tell: Callable[[str], None] = lambda text: None,
 ) -> list[Variant]:
-    """The full recipe, the plain one, and one without each part, in this order; no plain one where
-    all that is in use would be put in a part's place.
+    """The full recipe, the plain one, and one without each part, in this order. Where all parts put
+    something in another's place, there is no plain one.
 
     Args:
         recipe, data, overrides: as `config.settings` takes them, for all of them.
-        parts: a part's settings beat `overrides`. The plain model has those of all the parts but for
-            those that put something in a part's place.
+        parts: a part's settings beat `overrides`. The plain model has those of all parts that put
+            nothing in another's place.
         tell: told of parts that are passed over, as they are not in use.
 
     Raises:

@@ -28,6 +28,9 @@ _TEXTS = 1000
 # The nearest are looked for among so many images; more would be found no harder.
 _MOST = 20_000
 
+# The arrays of a baseline.
+BASELINE = ("kernel", "bias", "center", "thresholds")
+
 CURVES = ("mean_ROC_AUC", "accuracy", "hard_accuracy")
 
 
@@ -53,8 +56,11 @@ def stages(
     tell: Callable[[str], None] = lambda text: None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Stage]:
-    """One: the training captions with right and wrong images. Fits the start of the model where
-    `matching.start` wants one, and looks for the hardest wrong images where any are mined.
+    """One: the training captions with right and wrong images.
+
+    Fits the retrieval model, of which nothing is trained, wherever image features stay as they are:
+    it is the start of the model where `matching.start` wants one, finds the hardest wrong images
+    where any are mined, and is what the run is compared with (`built.baseline`).
 
     Raises:
         CaptionerError: there are no images, or settings that can't be met.
@@ -68,10 +74,11 @@ def stages(
             f"{settings.data.spec} has one readable training image: wrong pairs need two"
         )
     images, nearest = train.source, None
-    if own.start == "sentences" or own.mined:
+    if own.start == "sentences" or own.mined or pairs.stays(settings):
         wanted = "matching.start=sentences" if own.start == "sentences" else "matching.mined"
         how = (wanted, "matching.start=random with matching.mined=0")
         found = pairs.retrieval_of(settings, built, train, how, tell, progress)
+        built.baseline.update(baseline(found, [train.records[at].captions for at in found.kept]))
         if own.start == "sentences":
             begin_with(built.model, found.fit.kernel, found.fit.bias, found.fit.center)
             told = np.zeros((len(train.records), *found.fit.held_out.shape[1:]), np.float32)
@@ -131,21 +138,26 @@ def hardest(found: pairs.Retrieval, data: Examples, count: int, seed: int = 0) -
     return nearest
 
 
-def thresholds(found: pairs.Retrieval, captions: Sequence[Sequence[str]], seed: int = 0) -> dict:
-    """At which similarity the map calls a pair right so that most training pairs are judged
-    rightly: by the kind of wrong pairs, `DRAWN` and `HARD`, that stand beside the right ones.
+def baseline(found: pairs.Retrieval, captions: Sequence[Sequence[str]]) -> dict[str, np.ndarray]:
+    """The retrieval model as one that says yes or no, from the similarity on at which most training
+    pairs are judged rightly, each image seen through the map of all the others.
 
     Args:
         found: the fitted map.
         captions: those of its N images.
-        seed: draws pairs.
+
+    Returns:
+        `kernel`, `bias` and `center` as `sentences.Fit` has them, and `thresholds` [2]: beside
+        drawn wrong pairs and beside hard ones.
     """
-    drawn = judged_pairs(captions, seed)
-    texts = [text for own in captions for text in own]
-    row = {text: at for at, text in enumerate(texts)}
-    own = sentences.unit(found.vectors - found.fit.center)
-    scored = np.array([own[row[one.text]] @ found.fit.held_out[one.image, 0] for one in drawn])
-    return {kind: matching.best_threshold(*against(drawn, scored, kind)) for kind in (DRAWN, HARD)}
+    drawn = judged_pairs(captions)
+    rows = {text: at for at, text in enumerate(text for own in captions for text in own)}
+    texts = sentences.unit(found.vectors - found.fit.center)
+    images = found.fit.held_out[:, 0]  # the plain view
+    similar = np.array([texts[rows[one.text]] @ images[one.image] for one in drawn])
+    at = [matching.best_threshold(*against(drawn, similar, kind)) for kind in (DRAWN, HARD)]
+    fit = found.fit
+    return dict(zip(BASELINE, (fit.kernel, fit.bias, fit.center, np.array(at)), strict=True))
 
 
 def against(
@@ -158,17 +170,18 @@ def against(
     return np.asarray(scored)[kept], kinds[kept] != kind
 
 
-def figures(drawn: Sequence[Pair], scored: np.ndarray, threshold: float | dict = 0.5) -> dict:
+def figures(
+    drawn: Sequence[Pair], scored: np.ndarray, thresholds: tuple[float, float] = (0.5, 0.5)
+) -> dict:
     """Scores against drawn wrong pairs, and under `hard` those against the hardest.
 
     Args:
         drawn: what was judged.
         scored: probabilities or similarities [P].
-        threshold: from where on it is a yes; of each kind its own, if a dict.
+        thresholds: from where on it is a yes, beside drawn wrong pairs and beside hard ones.
     """
     found = {}
-    for kind in (DRAWN, HARD):
-        at = threshold[kind] if isinstance(threshold, dict) else threshold
+    for kind, at in zip((DRAWN, HARD), thresholds, strict=True):
         made = matching.scores(*against(drawn, scored, kind), at)
         found |= made if kind == DRAWN else {HARD: made}
     return found
@@ -213,7 +226,7 @@ class Validation:
                 tf.constant(image[rows] - part.start, tf.int32),
                 tf.constant([place[self._pairs[row].text] for row in rows], tf.int32),
             ).numpy()
-        found = figures(self._pairs, logits, 0.0)
+        found = figures(self._pairs, logits, (0.0, 0.0))
         hard = found[HARD]
         return {
             "mean_ROC_AUC": (found["ROC_AUC"] + hard["ROC_AUC"]) / 2,

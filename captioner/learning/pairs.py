@@ -58,7 +58,7 @@ def stages(settings: Settings, built: Built, train: Images, replicas: int) -> li
 
 
 def examples(train: Images) -> Examples:
-    """The training captions, as what the text encoder reads; there is no decoder that would write them."""
+    """Captions as what the text encoder reads; there is no decoder that would write them."""
     kept = [(at, one) for at, one in enumerate(train.records) if at not in train.unreadable]
     captions = [caption for _, record in kept for caption in record.captions]
     return Examples(

@@ -11,7 +11,7 @@ import numpy as np
 def scores(
     scored: Sequence[float], right: Sequence[bool], threshold: float = 0.5
 ) -> dict[str, float]:
-    """Accuracy, precision, recall and F1 of the judgements at a threshold, and ROC AUC of the order.
+    """Accuracy, precision, recall and F1 of judgements at a threshold, and ROC AUC of their order.
 
     Args:
         scored: P probabilities, or any figures that are higher where yes is likelier.

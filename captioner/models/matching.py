@@ -5,7 +5,7 @@ S text encoder width, E width of what is joined.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import keras
@@ -30,7 +30,7 @@ class ImageSide(NamedTuple):
 
 
 class TextSide(NamedTuple):
-    """B texts: vectors float32 [B, E], the text encoder's tokens [B, T, S] and their mask [B, T]."""
+    """B texts: vectors float32 [B, E], the text encoder's tokens [B, T, S], their mask [B, T]."""
 
     vectors: tf.Tensor
     pieces: tf.Tensor
@@ -166,6 +166,8 @@ class Built:
 
     model: Matching
     prompt_tokenizer: BertTokenizer
+    baseline: dict[str, np.ndarray] = field(default_factory=dict)
+    """What a run is compared with, once its data has been looked at: see `learning.matching`."""
 
 
 def build(settings: Settings, load: bool = True) -> Built:

@@ -60,7 +60,11 @@ class ImageTextMatching(Task):
         return Plan(stages, validation.scores, curves=matching.CURVES)
 
     def files(self, built: Built, begun: None) -> Mapping[str, Callable[[Path], None]]:
-        return {}
+        if not built.baseline:
+            return {}
+        return {
+            matching_scores.FILE: lambda path: matching_scores.write_baseline(built.baseline, path)
+        }
 
     def restore(self, settings: Settings, run: Path) -> Built:
         return build(settings, load=False)
@@ -68,7 +72,6 @@ class ImageTextMatching(Task):
     def score(
         self, settings: Settings, run: Path, data: DataSet, split: str
     ) -> tuple[dict[str, Any], None]:
-        matching_scores.fit_baseline(settings, data, run)
         records = data.split(split)
         tell(f"judging captions of {len(records)} {split} images")
         judged = matching_scores.judge(

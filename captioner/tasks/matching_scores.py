@@ -17,16 +17,14 @@ from captioner.config import Settings
 from captioner.errors import CaptionerError
 from captioner.evaluation import circumstances, write_json, write_rows, write_text
 from captioner.inputs.pairs import DRAWN, HARD, OWN, Pair, judged_pairs
-from captioner.inputs.records import DataSet, Problems, Record, check_unreadable
-from captioner.learning import pairs
-from captioner.learning.data import counting, prepare_images, read_data, tell
-from captioner.learning.matching import figures, thresholds
+from captioner.inputs.records import Problems, Record, check_unreadable
+from captioner.learning.data import counting, read_data, tell
+from captioner.learning.matching import BASELINE, figures
 from captioner.matching import Matcher
 from captioner.models import towers
 
-BASELINE = "baseline.npz"
+FILE = "baseline.npz"
 
-_ARRAYS = ("kernel", "bias", "center", "thresholds")
 _MEASURES = ("accuracy", "precision", "recall", "F1", "ROC_AUC")
 _KINDS = {DRAWN: "drawn captions", HARD: "hard captions"}
 
@@ -109,32 +107,18 @@ def scores_of(judged: Judged, run: Path) -> dict[str, Any]:
         "pairs": len(judged.pairs),
         **figures(judged.pairs, judged.probabilities),
     }
-    if (run / BASELINE).is_file():
+    if (run / FILE).is_file():
         scores["baseline"] = figures(judged.pairs, *_baseline(run, judged))
     return scores
 
 
-def fit_baseline(settings: Settings, data: DataSet, run: Path) -> None:
-    """Writes the baseline into a run folder, where it isn't there and can be fitted."""
-    path = run / BASELINE
-    if path.is_file() or not pairs.stays(settings):
-        return
-    tell("fitting the baseline: a linear map between the frozen encoders")
-    built = towers.build(settings)
-    train, _ = prepare_images(settings, built.model.image_encoder, data)
-    how = ("the baseline", "data.cache_features=false")
-    with counting("embedding captions", "caption") as progress:
-        found = pairs.retrieval_of(settings, built, train, how, tell, progress)
-    at = thresholds(found, [train.records[row].captions for row in found.kept])
-    fit = found.fit
-    values = (fit.kernel, fit.bias, fit.center, np.array([at[DRAWN], at[HARD]]))
-    temporary = path.with_name(f".{path.name}")
-    with temporary.open("wb") as file:
-        np.savez(file, **dict(zip(_ARRAYS, values, strict=True)))
-    temporary.rename(path)
+def write_baseline(arrays: Mapping[str, np.ndarray], path: Path) -> None:
+    """Writes what `learning.matching.baseline` gave."""
+    with path.open("wb") as file:
+        np.savez(file, **arrays)
 
 
-def _baseline(run: Path, judged: Judged) -> tuple[np.ndarray, dict[str, float]]:
+def _baseline(run: Path, judged: Judged) -> tuple[np.ndarray, tuple[float, float]]:
     """The baseline's similarities of pairs, with the encoders as they were before training, and
     its thresholds."""
     from captioner.tasks.contrastive import embedder_of
@@ -143,19 +127,19 @@ def _baseline(run: Path, judged: Judged) -> tuple[np.ndarray, dict[str, float]]:
     sentences = settings.contrastive.model_copy(update={"start": "sentences"})
     built = towers.build(settings.model_copy(update={"contrastive": sentences}))
     try:
-        with np.load(run / BASELINE, allow_pickle=False) as file:
-            kernel, bias, center, at = (file[name] for name in _ARRAYS)
+        with np.load(run / FILE, allow_pickle=False) as file:
+            kernel, bias, center, at = (file[name] for name in BASELINE)
             towers.begin_with(built.model, kernel, bias, center)
     except Exception as error:  # of any kind: it may be damaged anywhere
         raise CaptionerError(
-            f"{run / BASELINE} is damaged ({error}); remove it to score without the baseline"
+            f"{run / FILE} is damaged ({error}); remove it to score without the baseline"
         ) from None
     model = embedder_of(settings, built, run)
     images, _ = model.images([record.image for record in judged.records])
     known = sorted({one.text for one in judged.pairs})
     texts = dict(zip(known, model.texts(known), strict=True))
     similar = np.array([images[one.image] @ texts[one.text] for one in judged.pairs])
-    return similar, {DRAWN: float(at[0]), HARD: float(at[1])}
+    return similar, (float(at[0]), float(at[1]))
 
 
 def conditions(judged: Judged, spec: str, split: str) -> dict[str, Any]:
