@@ -122,12 +122,13 @@ class _Alike:
             common[self._places[word]] += self._weights[word] ** 2
         # A caption without words has no length, and nothing in common with any.
         common = np.divide(common, self._lengths, where=self._lengths > 0, out=common)
-        for found in np.argsort(-common, kind="stable"):
+        while True:  # a few times: what isn't allowed are an image's own
+            found = int(np.argmax(common))
             if common[found] <= 0:
                 return None
-            if allowed(int(found)):
-                return int(found)
-        return None
+            if allowed(found):
+                return found
+            common[found] = 0
 
 
 class PairBatches:

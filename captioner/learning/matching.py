@@ -28,6 +28,9 @@ _TEXTS = 1000
 # The nearest are looked for among so many images; more would be found no harder.
 _MOST = 20_000
 
+# Images by which a baseline's thresholds are chosen.
+_SAMPLE = 1000
+
 # The arrays of a baseline.
 BASELINE = ("kernel", "bias", "center", "thresholds")
 
@@ -150,11 +153,14 @@ def baseline(found: pairs.Retrieval, captions: Sequence[Sequence[str]]) -> dict[
         `kernel`, `bias` and `center` as `sentences.Fit` has them, and `thresholds` [2]: beside
         drawn wrong pairs and beside hard ones.
     """
-    drawn = judged_pairs(captions)
-    rows = {text: at for at, text in enumerate(text for own in captions for text in own)}
-    texts = sentences.unit(found.vectors - found.fit.center)
-    images = found.fit.held_out[:, 0]  # the plain view
-    similar = np.array([texts[rows[one.text]] @ images[one.image] for one in drawn])
+    rng = np.random.default_rng(0)
+    taken = np.sort(rng.permutation(len(captions))[:_SAMPLE])
+    drawn = judged_pairs([captions[at] for at in taken])
+    mine = np.isin(found.owner, taken)
+    said = [text for at in taken for text in captions[at]]
+    texts = dict(zip(said, sentences.unit(found.vectors[mine] - found.fit.center), strict=True))
+    images = found.fit.held_out[taken, 0]  # the plain view
+    similar = np.array([texts[one.text] @ images[one.image] for one in drawn])
     at = [matching.best_threshold(*against(drawn, similar, kind)) for kind in (DRAWN, HARD)]
     fit = found.fit
     return dict(zip(BASELINE, (fit.kernel, fit.bias, fit.center, np.array(at)), strict=True))
