@@ -170,6 +170,9 @@ def test_caching_and_training(tiny_run, tmp_path, small):
             "bare ResNet50, images", "training, captions", "reading alone, captions"
         ]  # fmt: skip
         assert {row["samples"] for row in rows.values()} == {2}
+    rounded = "training, captions all of 21 tokens, bfloat16"
+    made = {one["name"] for one in report["measurements"]}
+    assert (rounded in made) == machine.has_bfloat16()
     rows = table(report, "training on the score")
     assert {name: row["samples"] for name, row in rows.items()} == {
         "cross-entropy": 2, "self-critical": 2

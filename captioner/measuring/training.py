@@ -23,7 +23,7 @@ from captioner.inputs.records import Record
 from captioner.learning.loop import Interrupted, Stage, Trainer
 from captioner.learning.rewards import Reward
 from captioner.learning.self_critical import SelfCritical
-from captioner.measuring import made_up
+from captioner.measuring import machine, made_up
 from captioner.measuring.bench import BARE, Bench
 from captioner.measuring.comparison import MILLISECONDS, RATE, Comparison, Contender, timed
 from captioner.measuring.subjects import WORDS, random_model
@@ -80,7 +80,7 @@ def training(bench: Bench) -> Iterator[Comparison]:
     settings = made_up.settings_in(bench.folder, bench.side)
     built = _built(bench, settings)
     cache = made_up.random_cache(bench.folder, bench.side, built)
-    longest = made_up.TOKENS
+    images, longest = CachedImages(cache), made_up.TOKENS
     for what, shortest in (("as long as Flickr8k's", 5), (f"all of {longest} tokens", longest)):
         yield Training(
             f"training, captions {what}",
@@ -88,12 +88,23 @@ def training(bench: Bench) -> Iterator[Comparison]:
             bench,
             settings,
             built,
-            CachedImages(cache),
+            images,
             shortest,
             reading=True,
         )
+    if machine.has_bfloat16():
+        rounded = made_up.settings_in(bench.folder, bench.side, ["train.precision=bfloat16"])
+        yield Training(
+            f"training, captions all of {longest} tokens, bfloat16",
+            f"training on cached features in bfloat16, captions all of {longest} tokens",
+            bench,
+            rounded,
+            _built(bench, rounded),
+            images,
+            longest,
+        )
     # Of its own: those above have taught theirs to end captions.
-    yield Rewarded(bench, settings, _built(bench, settings), CachedImages(cache))
+    yield Rewarded(bench, settings, _built(bench, settings), images)
 
 
 def end_to_end(bench: Bench) -> Iterator[Comparison]:
