@@ -37,6 +37,9 @@ _EXACT = 20_000
 # is nearest and takes longer. With these, 92 % of the ten nearest of 100,000 synthetic vectors.
 _WIDE_ADD, _WIDE_SEARCH = 128, 256
 
+# The state of a file that isn't there.
+GONE = "0"
+
 
 class Hit(NamedTuple):
     """A photograph that was found.
@@ -44,10 +47,21 @@ class Hit(NamedTuple):
     Attributes:
         image: its path.
         similarity: cosine, -1 to 1.
+        key: its number in the index.
     """
 
     image: str
     similarity: float
+    key: int
+
+
+def state_of(path: str) -> str:
+    """What tells a file from a changed one; `GONE` where there is none."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):  # of a NUL in its name
+        return GONE
+    return f"{found.st_size}:{found.st_mtime_ns}"
 
 
 def usearch_index() -> type:
@@ -183,15 +197,26 @@ class PhotoIndex:
         coded = self._text[begin : int(self._ends[key])].tobytes()
         return coded.decode("utf-8", "surrogateescape")
 
+    def photo(self, key: int) -> tuple[str, str] | None:
+        """A photograph's path and its state when it was indexed; None where there is none of this
+        number. Of an index that is opened to be searched."""
+        if not 0 <= key < self._next:
+            return None
+        state, _, path = self._name(key).partition(" ")
+        return (path, state) if path else None
+
     def search(self, vector: np.ndarray, count: int) -> list[Hit]:
         """The K = `count` photographs that are nearest to a unit vector [E], the nearest first."""
         if not len(self):
             return []
         exact = len(self) <= _EXACT
         found = self._vectors.search(vector, min(count, len(self)), exact=exact)
-        names = (self._name(int(key)).partition(" ")[2] for key in found.keys)  # noqa: SIM118
+        keys = [int(key) for key in found.keys]  # noqa: SIM118
         near = np.clip(1 - np.asarray(found.distances, np.float64), -1, 1)  # of half precision
-        hits = [Hit(name, float(one)) for name, one in zip(names, near, strict=True)]
+        hits = [
+            Hit(self._name(key).partition(" ")[2], float(one), key)
+            for key, one in zip(keys, near, strict=True)
+        ]
         return sorted(hits, key=lambda hit: (-hit.similarity, hit.image))
 
     # Changing it.

@@ -7,13 +7,11 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from captioner import commandline, tasks
+from captioner import commandline
 from captioner.errors import CaptionerError
 from captioner.inputs.named import expand, printable
-from captioner.photo_index import Hit, PhotoIndex, usearch_index
-
-# The task whose models have vectors to search by.
-_TASK = "contrastive"
+from captioner.photo_index import Hit, PhotoIndex, state_of, usearch_index
+from captioner.searching import load_towers, open_index
 
 _CHUNK = 64
 # Photographs after which a long build is saved.
@@ -31,12 +29,12 @@ def build(arguments: argparse.Namespace) -> int:
     """Adds photographs to an index. Those that it has are left alone, changed ones replaced, and
     those that are gone from the folders named are forgotten; corrupt ones are named and skipped."""
     paths = list(dict.fromkeys(os.path.abspath(one) for one in expand(arguments.photos)))
-    model = _load(arguments.model)
+    model = load_towers(arguments.model)
     index = PhotoIndex.begin(
         arguments.index, os.path.abspath(arguments.model), model.identity, model.width
     )
     known = index.photos()
-    states = {path: _state(path) for path in paths}
+    states = {path: state_of(path) for path in paths}
     new = [path for path in paths if known.get(path, (0, ""))[1] != states[path]]
     gone = _gone(known, set(paths), arguments.photos)
     for path in gone:
@@ -84,7 +82,7 @@ def build(arguments: argparse.Namespace) -> int:
 
 def text(arguments: argparse.Namespace) -> int:
     """Finds photographs by a sentence."""
-    index, model = _opened(arguments)
+    index, model = open_index(arguments.index, arguments.model)
     (vector,) = model.texts([arguments.text])
     show(index.search(vector, arguments.count), arguments.json)
     return 0
@@ -92,7 +90,7 @@ def text(arguments: argparse.Namespace) -> int:
 
 def image(arguments: argparse.Namespace) -> int:
     """Finds photographs by a photograph."""
-    index, model = _opened(arguments)
+    index, model = open_index(arguments.index, arguments.model)
     (vector,), (error,) = model.images([arguments.image])
     if error:
         raise CaptionerError(f"{arguments.image}: {error}")
@@ -104,43 +102,9 @@ def show(hits: Iterable[Hit], as_json: bool) -> None:
     """Prints what was found, the nearest first."""
     for hit in hits:
         if as_json:
-            print(json.dumps(hit._asdict()))
+            print(json.dumps({"image": hit.image, "similarity": hit.similarity}))
         else:
             print(f"{hit.similarity:.4f}\t{printable(hit.image)}")
-
-
-def _opened(arguments: argparse.Namespace):
-    """The index, and the model that made it."""
-    index = PhotoIndex.open(arguments.index)
-    model = _load(arguments.model or Path(index.model))
-    index.check(model.identity)
-    return index, model
-
-
-def _load(folder: Path):
-    """A model with vectors to search by.
-
-    Raises:
-        CaptionerError: it is another task's.
-    """
-    task = tasks.of_folder(folder)
-    if folder.is_dir() and task.name != _TASK:
-        raise CaptionerError(
-            f"{folder} is a model of the task {task.name}; searching takes one that `captioner."
-            "train --recipe lit` makes"
-        )
-    from captioner.loading import load
-
-    return load(folder)
-
-
-def _state(path: str) -> str:
-    """What tells a file from a changed one."""
-    try:
-        found = os.stat(path)
-    except OSError:  # to be named when it is read
-        return "0"
-    return f"{found.st_size}:{found.st_mtime_ns}"
 
 
 def _gone(known: Iterable[str], there: set[str], words: Iterable[str]) -> list[str]:

@@ -1,19 +1,24 @@
-"""python -m captioner.serve: a web page that captions photos, and its server."""
+"""python -m captioner.serve: a web page that captions photos, answers questions or searches."""
 
 import argparse
 import os
 import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
-from captioner import commandline, source
+from captioner import commandline, source, tasks
+from captioner.errors import CaptionerError
+from captioner.searching import TASK, open_index
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Serves until SIGTERM or SIGINT."""
     source.check(arguments)
+    task = _task(arguments)
 
-    from captioner.inputs.convert import sendable
-    from captioner.web.app import Limits, Service
     from captioner.web.server import bind, is_loopback, run
+    from captioner.web.service import Limits
 
     bound = bind(arguments.host, arguments.port)
     if not is_loopback(bound.getsockname()[0]):
@@ -28,10 +33,11 @@ def main(arguments: argparse.Namespace) -> int:
         batch=arguments.batch,
         queue=arguments.queue,
     )
+    service, load = _served(arguments, task, limits)
     was_ready = run(
-        Service(limits, sendable, arguments.min_confidence),
+        service,
         bound,
-        lambda: source.open_captioner(arguments),
+        load,
         lambda url: print(f"serving on {url}", flush=True),
         host=arguments.host,
         more_hosts=arguments.allow_host,
@@ -42,10 +48,59 @@ def main(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _task(arguments: argparse.Namespace) -> str:
+    """What is served, as far as that can be told before TensorFlow is loaded.
+
+    Raises:
+        CaptionerError: options that don't go together.
+    """
+    if arguments.search is not None:
+        for name in ("server", "min_confidence"):
+            if getattr(arguments, name) is not None:
+                raise CaptionerError(
+                    f"--{name.replace('_', '-')} is about captions, and --search finds photos: "
+                    "leave one out"
+                )
+        return TASK
+    if arguments.model is None:
+        # A model server doesn't say what its model is for: there all prompts are taken as they are.
+        if arguments.server is None:
+            raise CaptionerError("one of --model, --server and --search is needed")
+        return "caption"
+    task = tasks.of_folder(arguments.model).name
+    if task == TASK:
+        raise CaptionerError(
+            f"{arguments.model} embeds photos and texts, and writes no captions: --search INDEX "
+            "serves an index of photos that it made (python -m captioner.search build)"
+        )
+    return task
+
+
+def _served(arguments: argparse.Namespace, task: str, limits: Any) -> tuple[Any, Callable]:
+    """The service, and what loads its model."""
+    from captioner.inputs.convert import sendable
+
+    if task == TASK:
+        from captioner.web.finding import Finder
+
+        return Finder(limits, sendable), lambda: open_index(arguments.search, arguments.model)
+    from captioner.web.app import Service
+
+    service = Service(limits, sendable, arguments.min_confidence, task)
+    return service, lambda: source.open_captioner(arguments)
+
+
 def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
     made = commandline.parser("serve", __doc__.partition(": ")[2])
-    source.add(made)
+    source.add(made, required=False)
+    made.add_argument(
+        "--search",
+        type=Path,
+        metavar="INDEX",
+        help="search the photos of an index that captioner.search built; --model is then what made "
+        "it (default: what made it, where that was)",
+    )
     made.add_argument(
         "--host",
         default="127.0.0.1",

@@ -10,9 +10,9 @@ from captioner.errors import CaptionerError
 WITH_SERVER = ("model_name", "label", "timeout")
 
 
-def add(made: argparse.ArgumentParser) -> None:
-    """Adds the options."""
-    where = made.add_mutually_exclusive_group(required=True)
+def add(made: argparse.ArgumentParser, required: bool = True) -> None:
+    """Adds the options; not `required` where something else may name a model."""
+    where = made.add_mutually_exclusive_group(required=required)
     where.add_argument("--model", type=Path, metavar="DIR", help="a run folder or an export")
     where.add_argument(
         "--server",

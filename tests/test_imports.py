@@ -25,7 +25,9 @@ BELOW = {
     "learning": {"inputs", "models", "decoding", "metrics", "pretrained", "drawing"},
     # The client of model servers gives what `captioner.load` gives.
     "serving": {"inputs", "models", "decoding", "learning", "captioning", "confidence"},
-    "web": {"inputs", "serving", "captioning"},
+    "web": {
+        "inputs", "serving", "captioning", "reporting", "embedding", "photo_index", "searching",
+    },
     "reporting": {"inputs", "metrics", "drawing", "captioning"},
     # A task is all that belongs to it, from the data to what commands print.
     "tasks": {

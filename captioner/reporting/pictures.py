@@ -54,10 +54,15 @@ def photo(path) -> Image.Image | None:
 
 def picture(image: Image.Image, quality: int = 80) -> Picture:
     """A picture as a JPEG in a data URI."""
+    text = base64.b64encode(jpeg(image, quality)).decode("ascii")
+    return Picture(f"data:image/jpeg;base64,{text}", *image.size)
+
+
+def jpeg(image: Image.Image, quality: int = 80) -> bytes:
+    """A picture as a JPEG file."""
     file = io.BytesIO()
     image.save(file, "JPEG", quality=quality, optimize=True)
-    text = base64.b64encode(file.getvalue()).decode("ascii")
-    return Picture(f"data:image/jpeg;base64,{text}", *image.size)
+    return file.getvalue()
 
 
 def maps(image: Image.Image, caption: Caption) -> list[tuple[str, Picture, str]]:

@@ -10,6 +10,9 @@ from PIL import Image
 from captioner.captioning import Caption, Result, signature_for
 from captioner.web.uploads import Refused
 
+# These the graph reads itself. (JPEG, PNG, GIF, BMP)
+READ_BY_THE_GRAPH = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM")
+
 _PROMPT = 2000  # characters
 _YES, _NO = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
 
@@ -23,13 +26,16 @@ class Wish:
     attention: bool = False
 
     @classmethod
-    def of(cls, fields: dict[str, str], beams: int, prompts: bool = True) -> "Wish":
+    def of(
+        cls, fields: dict[str, str], beams: int, prompts: bool = True, questions: bool = False
+    ) -> "Wish":
         """Reads a request's fields.
 
         Args:
             fields: by name.
             beams: int. The most captions of an image.
             prompts: bool. Whether they are taken. Confidence isn't known of captions with one.
+            questions: bool. Whether the prompt is a question, which has to be there.
 
         Raises:
             Refused: 400, one of them makes no sense.
@@ -41,6 +47,11 @@ class Wish:
             raise Refused(
                 400, "this server gives captions that it is sure of, and knows that of captions "
                 "without a prompt only: leave the prompt out"
+            )  # fmt: skip
+        if questions and not prompt:
+            raise Refused(
+                400, "no question: this model answers questions about photos; put one into the "
+                "field prompt, such as 'what colour is the car?'"
             )  # fmt: skip
         captions = fields.get("captions", "1")
         if not (captions.isascii() and captions.isdigit() and 1 <= int(captions[:9]) <= beams):

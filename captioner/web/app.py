@@ -1,66 +1,38 @@
-"""The web page's server: captions for browsers and programs, health, metrics.
+"""The web page's server: captions, or answers to questions, for browsers and programs.
 
-    POST /api/caption   images in, captions out
-    GET  /api/model     what is served and within which limits
+    POST /api/caption   images in, captions out; of a model of the task vqa, answers to a question
+    GET  /api/model     what is served, for which task, and within which limits
     GET  /healthz       200 while the process answers
     GET  /readyz        200 while it captions, 503 while it loads or ends
     GET  /metrics       Prometheus' text format
     GET  /              the page
+
+Photographs are searched by `captioner.web.finding`.
 """
 
 import asyncio
-import logging
-import mimetypes
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from typing import Any
 
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import Mount, Route
-from starlette.staticfiles import StaticFiles
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
 
 from captioner.captioning import Captioner, Result, answered
 from captioner.errors import CaptionerError
-from captioner.web.answers import Wish, answer_of, sample_image
+from captioner.web import service
+from captioner.web.answers import READ_BY_THE_GRAPH, Wish, answer_of, sample_image
 from captioner.web.batching import Batcher, QueueFull
-from captioner.web.metrics import CONTENT_TYPE, Metrics
-from captioner.web.uploads import Memory, Refused, Upload, read_upload
+from captioner.web.service import Limits
+from captioner.web.uploads import Refused, Upload, read_upload
 
-# Not what the machine believes: with `nosniff`, a module of another type isn't run.
-mimetypes.add_type("text/javascript", ".js")
-_log = logging.getLogger("captioner.web")
-
-# These the graph reads itself. (JPEG, PNG, GIF, BMP)
-_READ_BY_THE_GRAPH = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM")
+# The task whose prompts are questions, without which there is nothing to answer.
+_QUESTIONS = "vqa"
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What a server takes on."""
-
-    upload: int = 32 * 2**20
-    """Bytes of one request."""
-    images: int = 32
-    """Images of one request."""
-    uploads: int = 512 * 2**20
-    """Bytes of all requests that are held at once."""
-    batch: int = 32
-    """Images in one call of the model."""
-    queue: int = 256
-    """Images that wait for their batch."""
-    patience: float = 0.01
-    """Seconds that a batch waits while other requests are being received."""
-    receiving: float = 60.0
-    """Seconds for a request to arrive."""
-    answering: float = 60.0
-    """Seconds from then until its captions."""
-
-
-class Service:
+class Service(service.Service):
     """A captioner behind the web, ready once it has been given its model.
 
     Args:
@@ -69,22 +41,23 @@ class Service:
             raises `CaptionerError` where it can't. Defaults to leaving all refusals to the graph.
         min_confidence: float or None. Captions of a lower one are left out, 0 to 1, and prompts
             refused. Defaults to giving all.
+        task: str. What the model is for; of vqa, every request needs a question as its prompt.
     """
+
+    answers = "captions"
 
     def __init__(
         self,
         limits: Limits,
         convert: Callable[[bytes], bytes] | None = None,
         min_confidence: float | None = None,
+        task: str = "caption",
     ):
-        self.limits = limits
-        self.metrics = Metrics()
-        self.ready = False
-        self.model: Captioner | None = None
+        super().__init__(limits, task)
+        self._questions = task == _QUESTIONS
         self._min_confidence = min_confidence
         self._convert = convert
         self._converting = ThreadPoolExecutor(1, "convert")  # one at a time bounds its memory
-        self._memory = Memory(limits.uploads)
         self._batcher: Batcher | None = None
 
     async def start(self, model: Captioner) -> None:
@@ -94,6 +67,11 @@ class Service:
             CaptionerError: the model doesn't answer, or can't tell how sure it is and has to.
         """
         if self._min_confidence is not None:
+            if self._questions:
+                raise CaptionerError(
+                    "confidence is known of captions without a prompt, and not of answers: leave "
+                    "the least confidence out"
+                )
             model.check_confidence(self._min_confidence)
         limits = self.limits
         self._batcher = Batcher(
@@ -103,17 +81,15 @@ class Service:
             room=limits.queue,
             patience=limits.patience,
         )
-        for wish in (Wish(), Wish(prompt="a"), Wish(captions=1, attention=True)):
+        wishes = [Wish(prompt="a"), Wish(prompt="a", attention=True)]
+        if not self._questions:
+            wishes.insert(0, Wish())
+        for wish in wishes:
             rows = self._batcher.submit(wish.signature, [(sample_image(), wish.prompt.encode())])
             await asyncio.gather(*rows)
         self.model = model
         self.metrics.describe(name=self.name, **model.settings)
         self.ready = True
-
-    @property
-    def name(self) -> str:
-        """The model's name for people: the end of the path, or the server's address."""
-        return "/".join(str(self.model.source).rstrip("/").split("/")[-2:])
 
     async def stop(self) -> None:
         """Answers what was taken."""
@@ -125,8 +101,7 @@ class Service:
     async def caption(self, request: Request) -> Response:
         """POST /api/caption."""
         begun = time.monotonic()
-        if not self.ready:
-            raise Refused(503, "the model is not ready, try again later", "busy", retry=5)
+        self.check_ready()
         with self._memory.share() as share:
             with self._batcher.coming():
                 try:
@@ -136,7 +111,9 @@ class Service:
                         )
                 except TimeoutError:
                     raise Refused(408, "the upload took too long", "too_slow") from None
-            wish = Wish.of(upload.fields, self.model.beams, self._min_confidence is None)
+            wish = Wish.of(
+                upload.fields, self.model.beams, self._min_confidence is None, self._questions
+            )
             answers = await self._answers(request, upload, wish)
         self.metrics.requested.observe(time.monotonic() - begun)
         readable = any(answer["error"] is None or "left_out" in answer for answer in answers)
@@ -161,7 +138,7 @@ class Service:
         except QueueFull as full:
             raise Refused(503, str(full), "busy", retry=full.seconds) from None
         except CaptionerError as error:  # from a model server
-            _log.error("%s", error)
+            service.log.error("%s", error)
             raise Refused(502, str(error), "failed") from error
         finally:
             work.cancel()
@@ -185,7 +162,7 @@ class Service:
 
     async def _readable(self, contents: bytes) -> bytes | CaptionerError:
         """An image as the graph reads it, or why there is none."""
-        if self._convert is None or contents.startswith(_READ_BY_THE_GRAPH):
+        if self._convert is None or contents.startswith(READ_BY_THE_GRAPH):
             return contents
         loop = asyncio.get_running_loop()
         try:
@@ -193,73 +170,14 @@ class Service:
         except CaptionerError as error:
             return error
 
-    async def about(self, request: Request) -> Response:
-        """GET /api/model."""
-        if self.model is None:
-            raise Refused(503, "the model is not ready, try again later", "busy", retry=5)
-        limits = {"upload_bytes": self.limits.upload, "images": self.limits.images}
-        about = {"name": self.name, "beams": self.model.beams, "limits": limits}
+    def routes(self) -> Sequence[BaseRoute]:
+        return [Route("/caption", self.caption, methods=["POST"])]
+
+    def says(self) -> dict[str, Any]:
+        says: dict[str, Any] = {"beams": self.model.beams}
         if self._min_confidence is not None:
-            about["min_confidence"] = self._min_confidence
-        return JSONResponse(about)
-
-    async def health(self, request: Request) -> Response:
-        """GET /healthz."""
-        return PlainTextResponse("alive\n")
-
-    async def readiness(self, request: Request) -> Response:
-        """GET /readyz."""
-        if self.ready:
-            return PlainTextResponse("ready\n")
-        return PlainTextResponse("not ready\n", status_code=503)
-
-    async def figures(self, request: Request) -> Response:
-        """GET /metrics."""
-        return Response(self.metrics.text(), headers={"content-type": CONTENT_TYPE})
-
-    async def refuse(self, request: Request, error: Refused) -> Response:
-        """The answer to a refused request."""
-        self.metrics.requests.labels(error.outcome).inc()
-        headers = {"retry-after": str(error.retry)} if error.retry else None
-        return _error(error.status, error.message, headers)
-
-
-def application(service: Service) -> Starlette:
-    """The routes of a service."""
-
-    async def gone(request: Request, error: ClientDisconnect) -> Response:
-        service.metrics.requests.labels("gone").inc()
-        return Response(status_code=499)  # nobody reads it
-
-    async def unknown(request: Request, error: HTTPException) -> Response:
-        return _error(error.status_code, f"{request.url.path}: {error.detail}", error.headers)
-
-    async def broken(request: Request, error: Exception) -> Response:
-        service.metrics.requests.labels("failed").inc()
-        return _error(500, "the server failed; its log says more")
-
-    return Starlette(
-        routes=[
-            Mount("/api", routes=[
-                Route("/caption", service.caption, methods=["POST"]),
-                Route("/model", service.about),
-            ]),
-            Route("/healthz", service.health),
-            Route("/readyz", service.readiness),
-            Route("/metrics", service.figures),
-            Mount("/", StaticFiles(packages=[("captioner.web", "page")], html=True)),
-        ],
-        exception_handlers={
-            Refused: service.refuse,
-            ClientDisconnect: gone,
-            HTTPException: unknown,
-            Exception: broken,
-        },
-    )
-
-
-def _error(status: int, message: str, headers=None) -> Response:
-    return JSONResponse({"captions": [], "error": message}, status_code=status, headers=headers)
+            says["min_confidence"] = self._min_confidence
+        return says
 
 
 async def _gone(request: Request) -> None:

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 import uvicorn
 
 from captioner.errors import CaptionerError
-from captioner.web.app import Service, application
 from captioner.web.guard import LOOPBACK, Guard
+from captioner.web.service import Service, application
 
 # Beyond so many open connections the rest get 503.
 _CONNECTIONS = 1000
@@ -67,7 +67,7 @@ def run(
     Args:
         service: what answers.
         bound: the socket, from `bind`.
-        load: gives the `Captioner`; called once, on a thread of its own.
+        load: gives what the service starts with; called once, on a thread of its own.
         announce: called with the server's URL when it is ready.
         host: str. The name that it was bound under.
         more_hosts: further names that it answers to.

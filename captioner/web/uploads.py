@@ -4,8 +4,10 @@ Starlette's own `request.form()` writes larger files to disk; photos have no bus
 """
 
 import contextlib
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
@@ -14,6 +16,7 @@ from starlette.requests import Request
 
 _FIELDS = ("prompt", "captions", "attention")
 _FIELD_BYTES = 8192  # of a prompt, 2,000 characters of any alphabet
+_JSON_BYTES = 2**16  # of 2,000 characters, each of them escaped, with much room
 _HOW = (
     "send multipart/form-data with the file in the field image, or the file itself with its "
     "content type, such as image/jpeg"
@@ -85,13 +88,20 @@ class Share:
         self.taken += size
 
 
-async def read_upload(request: Request, share: Share, most_bytes: int, most_images: int) -> Upload:
+async def read_upload(
+    request: Request,
+    share: Share,
+    most_bytes: int,
+    most_images: int,
+    known: Sequence[str] = _FIELDS,
+) -> Upload:
     """Reads a request's images and fields; fields may also stand in the query.
 
     Args:
         request: multipart/form-data with files in `image`, or an image as the body.
         share: pays for every byte before it is kept.
         most_bytes, most_images: int. Of one request.
+        known: fields that there are. Defaults to those of a caption.
 
     Raises:
         Refused: 400 for a broken form or unknown fields, 413 for too much, 415 for other content
@@ -99,9 +109,9 @@ async def read_upload(request: Request, share: Share, most_bytes: int, most_imag
         ClientDisconnect: the client has gone.
     """
     kind, options = parse_options_header(request.headers.get("content-type", ""))
-    fields = {name: _known(name, value) for name, value in request.query_params.multi_items()}
+    fields = query(request, known)
     if kind == b"multipart/form-data":
-        parts = _Parts(options.get(b"boundary", b""), most_images)
+        parts = _Parts(options.get(b"boundary", b""), most_images, known)
         async for chunk in _body(request, share, most_bytes):
             parts.write(chunk)
         images, more = parts.finished()
@@ -132,10 +142,46 @@ async def _body(request: Request, share: Share, most: int):
         yield chunk
 
 
-def _known(name: str, value: str) -> str:
-    if name not in _FIELDS:
-        known = ", ".join(("image", *_FIELDS))
-        raise Refused(400, f"unknown field {name[:40]!r}; there are {known}")
+def query(request: Request, known: Sequence[str]) -> dict[str, str]:
+    """The fields that stand in the address.
+
+    Raises:
+        Refused: 400, one is unknown or too long.
+    """
+    return {
+        name: _known(name, value, known) for name, value in request.query_params.multi_items()
+    }
+
+
+async def read_json(request: Request, share: Share, known: Sequence[str]) -> dict[str, Any]:
+    """Reads a small JSON object, whose values may be of any kind.
+
+    Args:
+        request: application/json.
+        share: pays for every byte before it is kept.
+        known: names that there are.
+
+    Raises:
+        Refused: 400 for what is no JSON object, or for unknown names; 413 for too much.
+        ClientDisconnect: the client has gone.
+    """
+    body = b"".join([chunk async for chunk in _body(request, share, _JSON_BYTES)])
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else error
+        raise Refused(400, f"broken JSON: {reason}") from None
+    if not isinstance(found, dict):
+        raise Refused(400, f"the JSON is no object; send one with {' and '.join(known)}")
+    for name in found:
+        _known(name, "", known)
+    return found
+
+
+def _known(name: str, value: str, known: Sequence[str]) -> str:
+    if name not in known:
+        there = ", ".join(dict.fromkeys(("image", *known)))
+        raise Refused(400, f"unknown field {name[:40]!r}; there are {there}")
     if len(value) > _FIELD_BYTES:
         raise Refused(400, f"the field {name} is too long")
     return value
@@ -144,8 +190,9 @@ def _known(name: str, value: str) -> str:
 class _Parts:
     """Collects the parts of a form as the parser finds them."""
 
-    def __init__(self, boundary: bytes, most_images: int):
+    def __init__(self, boundary: bytes, most_images: int, known: Sequence[str]):
         self._most_images = most_images
+        self._known = known
         self._parts = 0
         self._images: list[bytearray] = []
         self._fields: dict[str, bytearray] = {}
@@ -178,7 +225,7 @@ class _Parts:
     def _part_begin(self) -> None:
         # Each part costs time, also an empty one.
         self._parts += 1
-        if self._parts > self._most_images + 4 * len(_FIELDS):
+        if self._parts > self._most_images + 4 * len(self._known):
             raise Refused(413, "too many parts in one form", "too_large")
         self._headers: dict[bytes, bytearray] = {}
 
@@ -199,7 +246,7 @@ class _Parts:
         self._part = bytearray()
         self._is_image = name == "image"
         if not self._is_image:
-            _known(name, "")
+            _known(name, "", self._known)
             self._fields[name] = self._part
         elif len(self._images) < self._most_images:
             self._images.append(self._part)
