@@ -26,8 +26,9 @@ class Metrics:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self.requests = Counter(
-            "captioner_requests", "Requests of captions, answers or photos.", ["outcome"], registry=self.registry
-        )
+            "captioner_requests", "Requests of captions, answers or photos.", ["outcome"],
+            registry=self.registry,
+        )  # fmt: skip
         self.images = Counter(
             "captioner_images", "Images that were answered.", ["outcome"], registry=self.registry
         )

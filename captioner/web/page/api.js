@@ -5,13 +5,15 @@ const LOADING = 2; // seconds between looks at a model that is being loaded
 
 export class ServerError extends Error {}
 
-/** What is served, and within which limits; `loading` is called while it isn't ready. */
+/** What is served, and within which limits; `loading` is called with its task, if that is known,
+ * while it isn't ready. */
 export async function about(loading) {
   for (;;) {
     const answer = await request("api/model");
     if (answer.ok) return answer.json();
     if (answer.status !== 503) throw new ServerError(await reason(answer));
-    loading();
+    const { task } = await answer.json().catch(() => ({}));
+    loading(task);
     await pause(LOADING);
   }
 }
@@ -29,11 +31,28 @@ export async function caption(file, wish, signal) {
   form.append("prompt", wish.prompt);
   form.append("captions", wish.captions);
   form.append("attention", "1");
+  return patiently("api/caption", { method: "POST", body: form, signal });
+}
+
+/** The photos nearest to a sentence or a file, as `caption` asks. */
+export async function search(example, count, signal) {
+  if (typeof example === "string") {
+    const body = JSON.stringify({ text: example, count: Number(count) });
+    const headers = { "content-type": "application/json" };
+    return patiently("api/search", { method: "POST", body, headers, signal });
+  }
+  const form = new FormData();
+  form.append("image", example, "photo");
+  form.append("count", count);
+  return patiently("api/search", { method: "POST", body: form, signal });
+}
+
+async function patiently(path, options) {
   for (let left = RETRIES; ; left--) {
-    const answer = await request("api/caption", { method: "POST", body: form, signal });
+    const answer = await request(path, options);
     if (answer.ok) return answer.json();
     if (answer.status !== 503 || left === 0) throw new ServerError(await reason(answer));
-    await pause(Number(answer.headers.get("retry-after")) || 1, signal);
+    await pause(Number(answer.headers.get("retry-after")) || 1, options.signal);
   }
 }
 

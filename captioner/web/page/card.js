@@ -1,6 +1,7 @@
 // One photo on the page: its picture, its captions, and the words that show where the model looked.
 
 import { EVERYWHERE, draw, place, wordsWithMaps } from "./maps.js";
+import { noun } from "./task.js";
 
 const AMOUNT = new Intl.NumberFormat("en", {
   notation: "compact", compactDisplay: "long", maximumSignificantDigits: 2,
@@ -51,6 +52,12 @@ export class Card {
     this.clear();
     this.find(".state").textContent = text;
     this.element.setAttribute("aria-busy", "true");
+  }
+
+  /** Says what is needed first, in place of captions. */
+  need(text) {
+    this.clear();
+    this.find(".state").textContent = text;
   }
 
   /** Shows why there is no caption. */
@@ -125,8 +132,8 @@ export class Card {
     where.addEventListener("click", () => open(toolbar.hidden));
     open(index === 0 && words.length > 0);
     if (all.length > 1) {
-      copy.setAttribute("aria-label", `Copy caption ${index + 1}`);
-      where.setAttribute("aria-label", `Where it looked for caption ${index + 1}`);
+      copy.setAttribute("aria-label", `Copy ${noun} ${index + 1}`);
+      where.setAttribute("aria-label", `Where it looked for ${noun} ${index + 1}`);
     }
     return row;
   }
@@ -196,7 +203,7 @@ export class Card {
       // Without a secure connection browsers lend no clipboard: the text is selected instead.
       getSelection().selectAllChildren(button.closest(".caption").querySelector(".text"));
       button.textContent = "Selected";
-      this.say("The caption is selected; copy it with the keyboard");
+      this.say(`The ${noun} is selected; copy it with the keyboard`);
     }
     setTimeout(() => { button.textContent = "Copy"; }, 2000);
   }

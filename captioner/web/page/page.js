@@ -1,7 +1,10 @@
-// The page: takes photos in, asks for their captions, keeps the user told.
+// The page: takes photos in, asks for their captions or answers, or searches by them; keeps the
+// user told.
 
 import { about, caption, ServerError } from "./api.js";
 import { Card } from "./card.js";
+import { searchBy } from "./search.js";
+import { noun, setTask, task } from "./task.js";
 
 const AT_ONCE = 4; // browsers open six connections to a server
 const KEPT_WORDS = 50;
@@ -21,12 +24,19 @@ function say(text) {
   while (said.children.length > KEPT_WORDS) said.firstElementChild.remove();
 }
 
-function add(files) {
+/** Takes files that were chosen, dropped or pasted. */
+function take(files) {
   if (!files.length) return;
+  if (task === "contrastive") searchBy(files[0], limit, say);
+  else add(files);
+}
+
+function add(files) {
   const made = [...files].map((file) => new Card(file, remove, say));
   cards.push(...made);
   find("photos").append(...made.map((card) => card.element));
-  say(made.length === 1 ? `captioning ${made[0].name}` : `captioning ${made.length} photos`);
+  const what = made.length === 1 ? made[0].name : `${made.length} photos`;
+  say(noun === "answer" ? `looking at ${what}` : `captioning ${what}`);
   made.forEach(ask);
 }
 
@@ -48,6 +58,13 @@ function wish() {
 
 function ask(card) {
   card.abort?.abort();
+  if (task === "vqa" && !wish().prompt) {
+    card.need("Type a question about the photo above, and press Ask.");
+    card.done = true;
+    find("prompt").focus();
+    report();
+    return;
+  }
   card.abort = new AbortController();
   card.done = false;
   card.wait("waiting for its turn");
@@ -113,12 +130,12 @@ function takeDrops() {
     root.classList.remove("dropping");
     if (!dragsFiles(event)) return;
     event.preventDefault();
-    add(event.dataTransfer.files);
+    take(event.dataTransfer.files);
   });
   document.addEventListener("paste", (event) => {
     if (!event.clipboardData?.files.length) return; // text goes where the cursor is
     event.preventDefault();
-    add(event.clipboardData.files);
+    take(event.clipboardData.files);
   });
 }
 
@@ -131,22 +148,39 @@ function takeNoPrompts() {
 }
 
 async function introduce() {
-  const model = await about(() => {
-    find("loading").textContent = "The model is being loaded. Photos can be chosen already.";
+  const model = await about((known) => {
+    if (known) setTask(known);
+    const ready = known === "contrastive" ? "" : " Photos can be chosen already.";
+    find("loading").textContent = `The model is being loaded.${ready}`;
   });
+  setTask(model.task);
   find("loading").textContent = "";
   limit = model.limits.upload_bytes;
   least = model.min_confidence ?? null;
   if (least !== null) takeNoPrompts();
-  find("limits").textContent = `Up to ${Math.floor(limit / 2 ** 20)} MiB each.`;
+  for (const element of document.querySelectorAll(".limits")) {
+    element.textContent = `Up to ${Math.floor(limit / 2 ** 20)} MiB each.`;
+  }
+  if (task === "contrastive") {
+    find("model").textContent = `Model: ${model.name}; ${model.photos.toLocaleString("en")} photos.`;
+    return;
+  }
   find("model").textContent = `Model: ${model.name}.`;
   const choices = Array.from({ length: model.beams }, (_, index) => new Option(index + 1));
   find("captions").replaceChildren(...choices);
 }
 
-find("files").addEventListener("change", (event) => {
-  add(event.target.files);
-  event.target.value = ""; // the same file may be chosen again
+for (const id of ["files", "example"]) {
+  find(id).addEventListener("change", (event) => {
+    take([...event.target.files]);
+    event.target.value = ""; // the same file may be chosen again
+  });
+}
+find("search").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const sentence = find("sentence").value.trim();
+  if (sentence) searchBy(sentence, limit, say);
+  else find("sentence").focus();
 });
 find("ask").addEventListener("submit", (event) => {
   event.preventDefault();
