@@ -116,7 +116,7 @@ def test_what_can_not_be_served_costs_one_line(tmp_path):
         line = refused("--model", tmp_path, "--port", port)
         assert f"port {port}: address already in use; --port 0" in line
     assert "no such host" in refused("--model", tmp_path, "--host", "no.such.host.invalid")
-    assert "captioner.serve: one of the arguments" in refused("--port", "0")
+    assert "one of --model, --server and --search is needed" in refused("--port", "0")
     assert "must be 0 to 65535" in refused("--model", tmp_path, "--port", "70000")
     assert "goes with --server" in refused("--model", tmp_path, "--model-name", "x")
     assert "not allowed with" in refused("--model", tmp_path, "--server", "http://localhost")

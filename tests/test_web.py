@@ -62,7 +62,9 @@ def test_an_unreadable_image_is_told_with_its_reason(shared):
 def test_the_model_tells_its_name_and_limits(shared):
     _, answer, _ = shared.ask("GET", "/api/model")
     limits = {"upload_bytes": 100_000, "images": 4}
-    assert answer == {"name": "export/7", "beams": 3, "limits": limits}
+    assert answer == {
+        "name": "export/7", "task": "caption", "beams": 3, "limits": limits
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -126,6 +128,8 @@ def test_a_prompt_that_is_no_text_is_taken_as_well_as_can_be(shared):
         ("/page.css", "text/css"),
         ("/page.js", "text/javascript"),
         ("/card.js", "text/javascript"),
+        ("/search.js", "text/javascript"),
+        ("/task.js", "text/javascript"),
         ("/icon.svg", "image/svg+xml"),
     ],
 )

@@ -33,7 +33,7 @@ def test_captions_come_with_their_confidence(sure):
     assert set(answer["captions"][0]) == {
         "text", "log_prob", "confidence", "tokens", "attention"
     }  # fmt: skip
-    assert set(sure.ask("GET", "/api/model")[1]) == {"name", "beams", "limits"}
+    assert set(sure.ask("GET", "/api/model")[1]) == {"name", "task", "beams", "limits"}
 
 
 def test_with_a_prompt_nothing_is_known_of_it(sure):

@@ -59,10 +59,13 @@ class Site:
     """A server on a thread of its own."""
 
     def __init__(
-        self, limits: Limits, convert, load, more_hosts=(), calibration=None, min_confidence=None
-    ):
+        self, limits: Limits, convert, load, more_hosts=(), calibration=None, min_confidence=None,
+        make=Service, **options,
+    ):  # fmt: skip
         self.model = Pretender()
-        self.service = Service(limits, convert, min_confidence)
+        if make is Service:
+            options |= {"min_confidence": min_confidence}
+        self.service = make(limits, convert, **options)
         self.announced = threading.Event()
         self.failure: BaseException | None = None
         self.started = threading.Event()
@@ -130,10 +133,13 @@ def form(*parts: tuple[str, bytes]) -> tuple[bytes, str]:
 
 
 @contextlib.contextmanager
-def serving(limits: Limits = Limits(), convert=None, load=None, **options) -> Iterator[Site]:
+def serving(
+    limits: Limits = Limits(), convert=None, load=None, ready=False, **options
+) -> Iterator[Site]:
+    """A site; of a model that `load` gives, only `ready` says that it is waited for."""
     site = Site(limits, convert, load, **options)
     try:
-        if load is None:
+        if load is None or ready:
             assert site.announced.wait(20), site.failure
         yield site
     finally:

@@ -162,7 +162,8 @@ async function introduce() {
     element.textContent = `Up to ${Math.floor(limit / 2 ** 20)} MiB each.`;
   }
   if (task === "contrastive") {
-    find("model").textContent = `Model: ${model.name}; ${model.photos.toLocaleString("en")} photos.`;
+    const count = model.photos.toLocaleString("en");
+    find("model").textContent = `Model: ${model.name}; ${count} photos.`;
     return;
   }
   find("model").textContent = `Model: ${model.name}.`;

@@ -1,0 +1,111 @@
+"""The web page's server with a model that answers questions: a tiny one, trained here."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from clients import jpeg
+from tiny_training import quick_encoder
+from web_site import serving
+
+import captioner
+from captioner import config
+from captioner.errors import CaptionerError
+from captioner.inputs import demo
+from captioner.learning.run import train
+from captioner.web.app import Limits
+
+QUESTION = "what colour is it?"
+
+
+@pytest.fixture(scope="module")
+def model(tiny_encoder, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("questions")
+    demo.write(folder, images=12, seed=3, side=64)
+    rows = [
+        {"image": str(path), "split": split, "prompt": text, "caption": answer}
+        for path, split, made in demo.asked(12, 3)
+        for text, answer, _ in made
+    ]
+    lines = folder / "questions.jsonl"
+    lines.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    words = [
+        "model.image_side=64", f"model.text_encoder={tiny_encoder}", "model.units=16",
+        "model.heads=2", "model.answers=10", "train.epochs=1", "train.distribution=none",
+        "decode.beams=3", "decode.max_tokens=5", f"data.folder={folder / 'cache'}",
+    ]  # fmt: skip
+    settings = config.settings("vqa", data=f"jsonl:{lines}", overrides=words)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("captioner.models.build.image_encoder", quick_encoder)
+        train(settings, folder / "run", folder / "run" / "export")
+    return captioner.load(folder / "run" / "export")
+
+
+@pytest.fixture(scope="module")
+def site(model):
+    limits = Limits(upload=100_000, images=4)
+    with serving(limits, load=lambda: model, ready=True, task="vqa") as site:
+        yield site
+
+
+def test_answers_come_with_probabilities_and_maps(site, model):
+    photo = jpeg(1, 60, 50)
+    status, answer, _ = site.form(
+        ("image", photo), ("prompt", QUESTION.encode()), ("captions", b"3"), ("attention", b"1")
+    )
+    assert status == 200 and answer["error"] is None
+    wanted = model.caption(photo, QUESTION, captions=3, attention=True).captions
+    assert len(wanted) == 3
+    for one, known in zip(answer["captions"], wanted, strict=True):
+        assert (one["text"], one["tokens"]) == (known.text, [known.text])
+        assert one["log_prob"] == pytest.approx(known.log_prob, abs=1e-4)
+        np.testing.assert_allclose(one["attention"], known.attention, atol=1e-4)
+        assert np.sum(one["attention"]) == pytest.approx(1, abs=1e-2)
+    assert sum(np.exp(one["log_prob"]) for one in answer["captions"]) <= 1 + 1e-5
+
+
+@pytest.mark.parametrize("parts", [[], [("prompt", b"")], [("prompt", b" \n ")]])
+def test_without_a_question_it_says_what_is_missing(site, parts):
+    status, answer, _ = site.form(("image", jpeg(1, 60, 50)), *parts)
+    assert status == 400 and answer["captions"] == []
+    assert answer["error"].startswith("no question: ") and "field prompt" in answer["error"]
+
+
+def test_the_model_tells_its_task(site):
+    status, about, _ = site.ask("GET", "/api/model")
+    assert (status, about["task"], about["beams"]) == (200, "vqa", 3)
+    assert site.ask("POST", "/api/search")[0] == 404
+
+
+def test_the_task_is_known_while_the_model_loads():
+    def load():
+        raise CaptionerError("no model here")
+
+    with serving(load=load, task="vqa") as site:
+        site.thread.join(20)
+        assert str(site.failure) == "no model here"
+        assert site.service.task == "vqa"
+
+
+def test_answers_have_no_least_confidence(model):
+    with serving(load=lambda: model, task="vqa", min_confidence=0.5) as site:
+        site.thread.join(20)
+        assert "not of answers" in str(site.failure)
+
+
+def test_the_page_has_words_for_every_task(site):
+    """What is for one task alone is marked as such; all but captioning's is hidden at first."""
+    _, page, _ = site.ask("GET", "/")
+    marked = re.findall(r"<(\w+)([^>]*data-task=\"([^\"]+)\"[^>]*)>([^<]*)", page)
+    shown = {}
+    for _, attributes, names, text in marked:
+        assert ("hidden" in attributes.split()) == ("caption" not in names.split())
+        for name in names.split():
+            shown.setdefault(name, []).append(" ".join(text.split()))
+    assert set(shown) == {"caption", "vqa", "contrastive"}
+    assert "Prompt" in shown["caption"] and "Captions a photo" in shown["caption"]
+    assert {"Question", "Answers a photo", "Ask"} <= set(shown["vqa"])
+    assert not any("aption" in text or "rompt" in text for text in shown["vqa"])
+    _, script, _ = site.ask("GET", "/task.js")
+    assert all(f'"{name}"' in script for name in shown)
