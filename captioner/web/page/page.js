@@ -158,8 +158,9 @@ async function introduce() {
   limit = model.limits.upload_bytes;
   least = model.min_confidence ?? null;
   if (least !== null) takeNoPrompts();
+  const each = task === "contrastive" ? "" : " each";
   for (const element of document.querySelectorAll(".limits")) {
-    element.textContent = `Up to ${Math.floor(limit / 2 ** 20)} MiB each.`;
+    element.textContent = `Up to ${Math.floor(limit / 2 ** 20)} MiB${each}.`;
   }
   if (task === "contrastive") {
     const count = model.photos.toLocaleString("en");
