@@ -86,12 +86,12 @@ def test_the_task_is_known_while_the_model_loads(model):
         status, answer, headers = site.ask("GET", "/api/model")
         assert (status, answer["task"]) == (503, "vqa") and "retry-after" in headers
         loading.set()
-        assert site.announced.wait(60)
+        assert site.announced.wait(300)
 
 
 def test_answers_have_no_least_confidence(model):
     with serving(load=lambda: model, task="vqa", min_confidence=0.5) as site:
-        site.thread.join(20)
+        site.thread.join(60)
         assert "not of answers" in str(site.failure)
 
 

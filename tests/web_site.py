@@ -140,7 +140,8 @@ def serving(
     site = Site(limits, convert, load, **options)
     try:
         if load is None or ready:
-            assert site.announced.wait(20), site.failure
+            # Calling a real model for the first time takes a busy machine its time.
+            assert site.announced.wait(300 if ready else 20), site.failure
         yield site
     finally:
         site.model.gate.set()
