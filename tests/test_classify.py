@@ -216,7 +216,7 @@ def test_the_graph_and_the_card(run):
     for part in ("a ViT looks", "`green $x$`", "| `red` | 3 | 1.000", "`probabilities` float32"):
         assert part in card, part
     assert "None" not in card and "BERT" not in card
-    with pytest.raises(CaptionerError, match="a ViT computes in float32: bfloat16 is for ResNet50"):
+    with pytest.raises(CaptionerError, match="ViT computes in float32: bfloat16 is for ResNet50"):
         export(load_trained(run), config.load(run / "config.json"), run / "x", {},
                precision="bfloat16")  # fmt: skip
 

@@ -133,6 +133,6 @@ def test_what_caches_of_features_go_by(tmp_path, monkeypatch, words, expected):
     ])  # fmt: skip
     encoder = image_encoder(given)
     with pytest.raises(Kept) as caught:
-        data._features(given, encoder, [], 1, "train")
+        data._features(given, encoder, [], 1, "train", given.train.seed)
     found = str(caught.value)
     assert found == (expected + encoder.digest() if expected.endswith(" ") else expected)

@@ -68,7 +68,7 @@ class Neighbours(tf.Module):
         # Half precision orders neighbours as well, in half the space.
         self._stored = vectors.astype(np.float16)
         vectors = self._stored.astype(np.float32)
-        self._picked = _picked(self.nearest)
+        self._picked = min(_picked(self.nearest), len(vectors))
         self._turn = None
         if turn is not None:
             # Rounded again, an export that is stored in float16 has the same.
