@@ -118,7 +118,7 @@ def test_the_hardest_are_the_nearest_that_are_wrong():
     vectors = rng.normal(size=(8, 5)).astype(np.float32)
     fit = sentences.Fit(None, None, np.zeros(5, np.float32), told, 0.0, 1.0)
     kept = np.array([0, 1, 3, 4])  # the third can't be read
-    found = pairs.Retrieval(kept, vectors, np.repeat(np.arange(4), 2), fit)
+    found = pairs.Retrieval(kept, None, vectors, np.repeat(np.arange(4), 2), fit)
     made = [Record(str(at), None, own, "train") for at, own in enumerate(SAME)]
     made.insert(2, Record("lost", None, ("a kite",), "train"))
     data = pairs.examples(shown(made)._replace(unreadable=frozenset({2})))
@@ -247,6 +247,21 @@ def test_two_replicas_equal_one(tmp_path, tiny_encoder, fusion):
         np.testing.assert_allclose(
             [row[key] for row in first], [row[key] for row in second], rtol=2e-3, err_msg=key
         )
+
+
+def test_means_teach_what_regions_do(tmp_path, tiny_encoder, monkeypatch):
+    """A fusion that looks at no region is trained on their means, to rounding."""
+    rows = []
+    for looks in (True, False):
+        monkeypatch.setattr(FUSIONS["product"], "looks", looks)
+        made = trainer(tmp_path / str(looks), tiny_encoder)
+        image = made._stages[0].batches.signature()["image"]
+        assert image.dtype == tf.float16
+        (step,) = list(made._stages[0].batches.epoch(0))[:1]
+        assert step[0]["image"].shape[1] == (tiny.REGIONS if looks else 1)
+        made.fit()
+        rows.append([row["loss"] for row in made._report.rows])
+    np.testing.assert_allclose(*rows, rtol=5e-3)
 
 
 def test_what_is_frozen_stays_and_the_rest_moves(tmp_path, tiny_encoder):

@@ -82,11 +82,14 @@ def stages(
         how = (wanted, "matching.start=random with matching.mined=0")
         found = pairs.retrieval_of(settings, built, train, how, tell, progress)
         built.baseline.update(baseline(found, [train.records[at].captions for at in found.kept]))
+        told = None
         if own.start == "sentences":
             begin_with(built.model, found.fit.kernel, found.fit.bias, found.fit.center)
-            told = np.zeros((len(train.records), *found.fit.held_out.shape[1:]), np.float32)
-            told[found.kept] = found.fit.held_out
-            images = CachedImages(images.cache, told)
+            told = _placed(found, found.fit.held_out, len(train.records))
+        seen = images.cache
+        if not built.model.fusion.looks:
+            seen = Means(_placed(found, found.features, len(train.records)))
+        images = CachedImages(seen, told)
         if own.mined:
             nearest = hardest(found, data, own.hardest, settings.train.seed)
     made = PairBatches(
@@ -101,6 +104,30 @@ def stages(
         seed=settings.train.seed,
     )
     return [Stage("epoch", made, settings.train.epochs, objective=match_loss, unit="pair")]
+
+
+def _placed(found: pairs.Retrieval, rows: np.ndarray, count: int) -> np.ndarray:
+    """Rows of the N images that can be read, at their positions among all: [count, V, ...]."""
+    whole = np.zeros((count, *rows.shape[1:]), np.float32)
+    whole[found.kept] = rows
+    return whole
+
+
+class Means:
+    """The mean region of every image, in the place of a `FeatureCache` for models that look at no
+    more: 49 times less to read and to hold.
+
+    Args:
+        means: float32 [N, V, D].
+    """
+
+    def __init__(self, means: np.ndarray):
+        self._table = means.astype(np.float16)
+        self.views = means.shape[1]
+
+    def rows(self, images: np.ndarray, views: np.ndarray | int = 0) -> np.ndarray:
+        """float16 [n, 1, D] of n images, each in one of its views."""
+        return self._table[images, views][:, None]
 
 
 def reader(settings: Settings, built: Built, data: Examples) -> TokenizedPrompts | ReadPrompts:

@@ -74,12 +74,14 @@ class Retrieval(NamedTuple):
 
     Attributes:
         kept: positions of the N images that can be read.
+        features: float32 [N, V, D]. Their mean regions.
         vectors: float32 [M, S]. Their captions' embeddings.
         owner: int [M]. Which of the N each caption belongs to.
         fit: the map.
     """
 
     kept: np.ndarray
+    features: np.ndarray
     vectors: np.ndarray
     owner: np.ndarray
     fit: sentences.Fit
@@ -141,7 +143,7 @@ def retrieval_of(
         f"start: cosine {fit.cosine:.2f} between what images and their captions mean, each image "
         "left out in turn"
     )
-    return Retrieval(kept, vectors, owner, fit)
+    return Retrieval(kept, features, vectors, owner, fit)
 
 
 def stays(settings: Settings) -> bool:

@@ -45,6 +45,9 @@ class Fusion(keras.layers.Layer):
         **kwargs: as every `keras.layers.Layer` takes them.
     """
 
+    looks = False
+    """Whether it asks the regions; the others go by their mean."""
+
     def __init__(
         self, width: int, regions: int, pieces: int, units: int = 128, heads: int = 1, **kwargs
     ):
@@ -120,6 +123,8 @@ class WeightedSum(Fusion):
 class Attention(Fusion):
     """The text's pieces ask the image's regions; the mean of what they find is added to the image,
     and then it is the product. It adds nothing at first, and so begins as the product does."""
+
+    looks = True
 
     def make(self):
         self.attention = CrossModalAttention(self.units, self.heads, name="attention")
