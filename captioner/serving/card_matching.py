@@ -7,7 +7,7 @@ from captioner.serving import card_common
 from captioner.serving.markdown import code, last_name, table, text
 
 _OPENING = """\
-Does this sentence describe this image? A ResNet50 looks at the picture, a BERT reads the sentence,
+Does this sentence describe this image? A {looks} looks at the picture, a BERT reads the sentence,
 and a classifier says how probable it is. A SavedModel for TensorFlow Serving and any TensorFlow
 program, exported by captioner {captioner} on {exported}.
 
@@ -51,7 +51,11 @@ _FUSED = {
 
 def parts(facts: Mapping[str, Any]) -> list[str]:
     """All parts between the card's title and its versions."""
-    opening = _OPENING.format(captioner=text(facts["captioner"]), exported=text(facts["exported"]))
+    opening = _OPENING.format(
+        looks=card_common.looks(facts),
+        captioner=text(facts["captioner"]),
+        exported=text(facts["exported"]),
+    )
     return [
         opening,
         *_model(facts),
@@ -76,7 +80,7 @@ def _model(facts) -> list[str]:
     }
     wrong = f"{own['negatives']} for each right pair, {own['mined']:.0%} of them mined"
     rows = [
-        ("image encoder", f"ResNet50 at {side} × {side} pixels, {tuned}"),
+        ("image encoder", f"{card_common.looks(facts)} at {side} × {side} pixels, {tuned}"),
         ("text encoder", bert),
         ("what is joined", f"{starts[own['start']]}, projected"),
         ("fusion", _FUSED[own["fusion"]]),
