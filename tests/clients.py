@@ -76,9 +76,9 @@ def answers(client: subprocess.Popen, requests: str) -> dict:
     return json.loads(out.splitlines()[-1])
 
 
-@functools.cache
+@functools.lru_cache(maxsize=3)
 def loaded(folder: Path, beams: int | None = None) -> Captioner:
-    """`captioner.load`, once per folder and test session."""
+    """`captioner.load`, once for tests that follow each other; each holds hundreds of megabytes."""
     return load(folder, beams=beams)
 
 

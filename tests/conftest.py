@@ -1,5 +1,6 @@
 """What several test files share: small real data, a tiny real encoder, and one trained run."""
 
+import gc
 import os
 import signal
 from pathlib import Path
@@ -20,6 +21,13 @@ import tensorflow as tf  # noqa: E402
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def memory_given_back():
+    """Models are cycles of objects, which Python would keep until it has many more of them."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="session")
