@@ -9,15 +9,15 @@ import tensorflow as tf
 
 from captioner.inputs.images import decode_images
 from captioner.models.classifier import Built
-from captioner.serving.compact import compacted
 from captioner.serving.contract import CLASS_SIGNATURES
 from captioner.serving.folding import folded
+from captioner.serving.served import Served
 from captioner.serving.signatures import filled
 
 _IMAGES = tf.TensorSpec([None], tf.string, name="image_bytes")
 
 
-class ServedClassifier(tf.Module):
+class ServedClassifier(Served):
     """The signatures over a built classifier.
 
     Args:
@@ -36,21 +36,9 @@ class ServedClassifier(tf.Module):
         storage: str = "float32",
         precision: str = "float32",
     ):
-        super().__init__()
-        # What tf.Module sees is saved; as in `signatures.ServedCaptioner`, that is the variables
-        # alone.
         look, variables = folded(built.model, precision)
-        self._hidden = _Hidden(built, look, side, min(top, len(built.classes)))
-        self._variables = compacted(variables, storage)
-
-    @property
-    def functions(self) -> dict[str, Callable]:
-        """The functions by signature name; traced when they are first called."""
-        return dict.fromkeys(CLASS_SIGNATURES, self._hidden.function)
-
-    def signatures(self) -> dict:
-        """The concrete functions by signature name."""
-        return {name: one.get_concrete_function() for name, one in self.functions.items()}
+        hidden = _Hidden(built, look, side, min(top, len(built.classes)))
+        super().__init__(hidden, variables, [], storage)
 
 
 class _Hidden:
@@ -61,7 +49,8 @@ class _Hidden:
         self.look = look
         self.side = side
         self.top = top
-        self.function = tf.function(self.classify, input_signature=[_IMAGES], autograph=False)
+        classify = tf.function(self.classify, input_signature=[_IMAGES], autograph=False)
+        self.functions = dict.fromkeys(CLASS_SIGNATURES, classify)
 
     def classify(self, image_bytes):
         """Images [B] to the K most probable classes, the most probable first; empty names and a

@@ -3,23 +3,21 @@
 Legend: B pairs, N different images among them.
 """
 
-from collections.abc import Callable
-
 import tensorflow as tf
 
 from captioner.inputs.images import decode_images
 from captioner.models.folded import FoldedResNet50
 from captioner.models.matching import Built
 from captioner.models.towers import trimmed
-from captioner.serving.compact import compacted
 from captioner.serving.contract import MATCHING_SIGNATURES
 from captioner.serving.folding import folded
+from captioner.serving.served import Served
 from captioner.serving.signatures import filled
 
 _INPUTS = [tf.TensorSpec([None], tf.string, name=name) for name in ("image_bytes", "text")]
 
 
-class ServedMatching(tf.Module):
+class ServedMatching(Served):
     """The signatures over a built model.
 
     Args:
@@ -32,22 +30,9 @@ class ServedMatching(tf.Module):
     def __init__(
         self, built: Built, side: int, storage: str = "float32", precision: str = "float32"
     ):
-        super().__init__()
-        # What tf.Module sees is saved; as in `signatures.ServedCaptioner`, that is the variables
-        # and tables alone.
         look, variables = folded(built.model, precision)
-        self._hidden = _Hidden(built, look, side)
-        self._variables = compacted(variables, storage)
-        self._tables = [built.prompt_tokenizer]
-
-    @property
-    def functions(self) -> dict[str, Callable]:
-        """The functions by signature name; traced when they are first called."""
-        return dict(self._hidden.functions)
-
-    def signatures(self) -> dict:
-        """The concrete functions by signature name."""
-        return {name: one.get_concrete_function() for name, one in self.functions.items()}
+        hidden = _Hidden(built, look, side)
+        super().__init__(hidden, variables, [built.prompt_tokenizer], storage)
 
 
 class _Hidden:

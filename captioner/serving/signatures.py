@@ -6,8 +6,6 @@ same captions.
 Legend: B batch, K beams, T tokens, R regions, H, W rows and columns of the image grid.
 """
 
-from collections.abc import Callable
-
 import tensorflow as tf
 
 from captioner.config import Decode
@@ -16,9 +14,9 @@ from captioner.inputs.images import decode_images
 from captioner.inputs.text import PAD, UNK
 from captioner.models.build import Built
 from captioner.models.folded import FoldedResNet50
-from captioner.serving.compact import compacted
 from captioner.serving.contract import NOTHING, SIGNATURES
 from captioner.serving.folding import folded
+from captioner.serving.served import Served
 
 _IMAGES = tf.TensorSpec([None], tf.string, name="image_bytes")
 _PROMPTS = tf.TensorSpec([None], tf.string, name="prompt")
@@ -174,7 +172,7 @@ class Functions:
         return tf.strings.strip(beginning[:, None] + " " + rest)
 
 
-class ServedCaptioner(tf.Module):
+class ServedCaptioner(Served):
     """The signatures of the contract over a built captioner.
 
     Args:
@@ -198,24 +196,11 @@ class ServedCaptioner(tf.Module):
         precision: str = "float32",
         kind: type[Functions] = Functions,
     ):
-        super().__init__()
-        # The Keras objects, the Hub's own functions and the tf.functions stay out of sight of
-        # tf.Module: what it sees is saved, once more than the signatures need it.
         resnet, variables = folded(built.model, precision)
-        self._hidden = kind(built, resnet, decode, side)
         if built.model.neighbours is not None:
             variables += built.model.neighbours.variables
-        self._variables = compacted(variables, storage)
-        self._tables = [built.tokenizer, built.prompt_tokenizer]
-
-    @property
-    def functions(self) -> dict[str, Callable]:
-        """The functions by signature name; traced when they are first called."""
-        return dict(self._hidden.functions)
-
-    def signatures(self) -> dict:
-        """The concrete functions by signature name."""
-        return {name: one.get_concrete_function() for name, one in self.functions.items()}
+        hidden = kind(built, resnet, decode, side)
+        super().__init__(hidden, variables, [built.tokenizer, built.prompt_tokenizer], storage)
 
 
 def filled(rows):

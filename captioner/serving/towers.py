@@ -3,16 +3,14 @@
 Legend: B batch, E width of the common space.
 """
 
-from collections.abc import Callable
-
 import tensorflow as tf
 
 from captioner.inputs.images import decode_images
 from captioner.models.folded import FoldedResNet50
 from captioner.models.towers import Built, trimmed
-from captioner.serving.compact import compacted
 from captioner.serving.contract import EMBEDDING_SIGNATURES
 from captioner.serving.folding import folded
+from captioner.serving.served import Served
 from captioner.serving.signatures import filled
 
 _INPUTS = (
@@ -21,7 +19,7 @@ _INPUTS = (
 )
 
 
-class ServedTowers(tf.Module):
+class ServedTowers(Served):
     """The signatures over built towers.
 
     Args:
@@ -34,22 +32,9 @@ class ServedTowers(tf.Module):
     def __init__(
         self, built: Built, side: int, storage: str = "float32", precision: str = "float32"
     ):
-        super().__init__()
-        # What tf.Module sees is saved; as in `signatures.ServedCaptioner`, that is the variables
-        # and tables alone.
         look, variables = folded(built.model, precision)
-        self._hidden = _Hidden(built, look, side)
-        self._variables = compacted(variables, storage)
-        self._tables = [built.prompt_tokenizer]
-
-    @property
-    def functions(self) -> dict[str, Callable]:
-        """The functions by signature name; traced when they are first called."""
-        return dict(self._hidden.functions)
-
-    def signatures(self) -> dict:
-        """The concrete functions by signature name."""
-        return {name: one.get_concrete_function() for name, one in self.functions.items()}
+        hidden = _Hidden(built, look, side)
+        super().__init__(hidden, variables, [built.prompt_tokenizer], storage)
 
 
 class _Hidden:
