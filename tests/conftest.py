@@ -1,5 +1,6 @@
 """What several test files share: small real data, a tiny real encoder, and one trained run."""
 
+import ctypes
 import gc
 import os
 import signal
@@ -25,9 +26,13 @@ tf.config.set_logical_device_configuration(
 
 @pytest.fixture(scope="module", autouse=True)
 def memory_given_back():
-    """Models are cycles of objects, which Python would keep until it has many more of them."""
+    """Models are cycles of objects, which Python would keep until it has many more of them, and
+    the C library keeps what they leave."""
     yield
     gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
+    if trim is not None:  # glibc's
+        trim(0)
 
 
 @pytest.fixture(scope="session")
