@@ -200,6 +200,23 @@ def get(name: str) -> Task:
     return importlib.import_module(_MODULES[name]).TASK
 
 
+def take_no_options(folder: Path, does: str, options: Mapping[str, Any]) -> None:
+    """Refuses options of `captioner.load`, which are all about captions.
+
+    Args:
+        folder: the run or export.
+        does: what its model does instead.
+        options: what was asked for.
+
+    Raises:
+        CaptionerError: any were.
+    """
+    if options:
+        raise CaptionerError(
+            f"{folder} {does}, and writes no captions: it takes no {' or '.join(sorted(options))}"
+        )
+
+
 def of(settings: Settings) -> Task:
     """The task that the settings name."""
     return get(settings.task)

@@ -22,12 +22,13 @@ from captioner.models.classifier import Built, build
 from captioner.serving import card_classes
 from captioner.serving.classes import ServedClassifier
 from captioner.serving.contract import CLASS_SIGNATURES
-from captioner.tasks import Plan, Task, class_scores, names, teaching
+from captioner.tasks import Plan, Task, class_scores, names, teaching, take_no_options
 from captioner.tasks.class_scores import Outcome
 
 _CLASSES = "classes.txt"
 _PICTURE = "confusion.png"
 _BATCH = 32
+_DOES = "names classes of images"
 
 
 class Classifying(Task):
@@ -109,7 +110,7 @@ class Classifying(Task):
     def open_run(self, settings: Settings, folder: Path, **options: Any) -> Classifier:
         from captioner.serving.trained import load_trained
 
-        _refuse(folder, options)
+        take_no_options(folder, _DOES, options)
         built = load_trained(folder)
         served = ServedClassifier(built, settings.model.image_side, settings.classify.top)
         return _classifier(folder, served.functions["classify"], built.classes, served)
@@ -117,7 +118,7 @@ class Classifying(Task):
     def open_export(
         self, folder: Path, saved: Any, about: dict[str, Any], **options: Any
     ) -> Classifier:
-        _refuse(folder, options)
+        take_no_options(folder, _DOES, options)
         known = about.get("classes")
         known = known if isinstance(known, list) else ()
         return _classifier(folder, saved.signatures["classify"], known, saved)
@@ -157,14 +158,6 @@ class Classifying(Task):
                 else:
                     print(f"{printable(image)}\t{class_scores.line_of(found)}", flush=True)
         return 1 if failed else 0
-
-
-def _refuse(folder: Path, options: Mapping[str, Any]) -> None:
-    if options:
-        raise CaptionerError(
-            f"{folder} names classes of images, and writes no captions: it takes no "
-            f"{' or '.join(sorted(options))}"
-        )
 
 
 def _classifier(folder: Path, function: Callable, known: Sequence[str], keep: Any) -> Classifier:

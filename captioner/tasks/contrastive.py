@@ -24,9 +24,10 @@ from captioner.models.towers import Built, build
 from captioner.serving import card_towers
 from captioner.serving.contract import EMBEDDING_SIGNATURES
 from captioner.serving.towers import ServedTowers
-from captioner.tasks import Plan, Task, class_scores, zero_shot
+from captioner.tasks import Plan, Task, class_scores, zero_shot, take_no_options
 
 _BATCH = 16
+_DOES = "embeds images and texts"
 # Of the baseline's space; wider scored no better.
 _BASELINE_WIDTH = 256
 
@@ -105,14 +106,14 @@ class Contrastive(Task):
     def open_run(self, settings: Settings, folder: Path, **options: Any) -> Embedder:
         from captioner.serving.trained import load_trained
 
-        _refuse(folder, options)
+        take_no_options(folder, _DOES, options)
         served = ServedTowers(load_trained(folder), settings.model.image_side)
         return _embedder(folder, served.functions, confidence.fingerprint(folder), served)
 
     def open_export(
         self, folder: Path, saved: Any, about: dict[str, Any], **options: Any
     ) -> Embedder:
-        _refuse(folder, options)
+        take_no_options(folder, _DOES, options)
         # Of a run that is known, it is the run's: their vectors are the same to rounding.
         identity = about.get("weights")
         if not isinstance(identity, str):
@@ -192,14 +193,6 @@ def _row(found: Found, classes: bool) -> dict[str, Any]:
         return {"similarity": None if found.error else found.probabilities[0]}
     pairs = zip(found.classes, found.probabilities, strict=True)
     return {"classes": [{"name": name, "similarity": similar} for name, similar in pairs]}
-
-
-def _refuse(folder: Path, options: Mapping[str, Any]) -> None:
-    if options:
-        raise CaptionerError(
-            f"{folder} embeds images and texts, and writes no captions: it takes no "
-            f"{' or '.join(sorted(options))}"
-        )
 
 
 def embedder_of(settings: Settings, built: Built, folder: Path) -> Embedder:

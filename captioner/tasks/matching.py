@@ -20,9 +20,10 @@ from captioner.models.matching import Built, build
 from captioner.serving import card_matching
 from captioner.serving.contract import MATCHING_SIGNATURES
 from captioner.serving.matching import ServedMatching
-from captioner.tasks import Plan, Task, matching_scores
+from captioner.tasks import Plan, Task, matching_scores, take_no_options
 
 _BATCH = 16
+_DOES = "judges images and sentences"
 
 
 class ImageTextMatching(Task):
@@ -99,14 +100,14 @@ class ImageTextMatching(Task):
     def open_run(self, settings: Settings, folder: Path, **options: Any) -> Matcher:
         from captioner.serving.trained import load_trained
 
-        _refuse(folder, options)
+        take_no_options(folder, _DOES, options)
         served = ServedMatching(load_trained(folder), settings.model.image_side)
         return _matcher(folder, served.functions["match"], served)
 
     def open_export(
         self, folder: Path, saved: Any, about: dict[str, Any], **options: Any
     ) -> Matcher:
-        _refuse(folder, options)
+        take_no_options(folder, _DOES, options)
         return _matcher(folder, saved.signatures["match"], saved)
 
     def evaluate(self, arguments: argparse.Namespace, settings: Settings) -> None:
@@ -136,14 +137,6 @@ class ImageTextMatching(Task):
                 else:
                     print(f"{printable(image)}\t{probability:.4f}", flush=True)
         return 1 if failed else 0
-
-
-def _refuse(folder: Path, options: Mapping[str, Any]) -> None:
-    if options:
-        raise CaptionerError(
-            f"{folder} judges images and sentences, and writes no captions: it takes no "
-            f"{' or '.join(sorted(options))}"
-        )
 
 
 def _matcher(folder: Path, function: Callable, keep: Any) -> Matcher:

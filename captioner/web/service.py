@@ -1,5 +1,6 @@
 """What the page's servers share, whatever their model is for: limits, health, refusals, routes."""
 
+import abc
 import logging
 import mimetypes
 from collections.abc import Sequence
@@ -46,7 +47,7 @@ class Limits:
     """Seconds from then until its answer."""
 
 
-class Service:
+class Service(abc.ABC):
     """Something behind the web, ready once it has been given its model.
 
     Args:
@@ -71,21 +72,21 @@ class Service:
         self.model: Any = None
         self._memory = Memory(limits.uploads)
 
+    @abc.abstractmethod
     async def start(self, model: Any) -> None:
         """Takes what was loaded, tries it, and is ready."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     async def stop(self) -> None:
         """Answers what was taken."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def routes(self) -> Sequence[BaseRoute]:
         """Those below /api, but for /api/model."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def says(self) -> dict[str, Any]:
         """What /api/model says beside the name, the task and the limits."""
-        raise NotImplementedError
 
     @property
     def name(self) -> str:
