@@ -139,7 +139,7 @@ def test_steps_are_those_of_adamw_with_the_whole_gradient_clipped(size):
     assert sorted(rates.values()) == [0.01, 0.01, 0.1, 0.1]
     expected = adamw(made.variables, rates, gradients, SETTINGS.clip_norm)
     for at in gradients:
-        norm = made.apply(at, replicas=1)
+        norm = made.apply(at)
         np.testing.assert_allclose(norm, tf.linalg.global_norm(at), rtol=1e-6)
     for variable in made.variables:
         np.testing.assert_allclose(variable, expected[name(variable)], atol=1e-5)
@@ -155,11 +155,11 @@ def test_two_replicas_step_as_one():
 
     @tf.function(autograph=False)
     def both(gradients):
-        return strategy.run(lambda given: mirrored.apply(given, 2), args=(gradients,))
+        return strategy.run(lambda given: mirrored.apply(given), args=(gradients,))
 
     for step in range(STEPS):
         gradients = some_gradients(alone.variables, step)
-        alone.apply(gradients, 1)
+        alone.apply(gradients)
         both(gradients)
     for a, b in zip(alone.variables, mirrored.variables, strict=True):
         np.testing.assert_allclose(a.numpy(), b.numpy(), atol=1e-6)

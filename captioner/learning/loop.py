@@ -140,7 +140,6 @@ class Trainer:
     def _make_step(self, objective: Objective):
         model, strategy = self._model, self._strategy
         optimisation = self._optimisation
-        replicas = strategy.num_replicas_in_sync
 
         def replica_step(batch):
             with tf.GradientTape() as tape:
@@ -158,7 +157,7 @@ class Trainer:
             losses = Losses(*context.all_reduce(tf.distribute.ReduceOp.SUM, list(losses)))
             gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
             gradients = [gradient / losses.count for gradient in gradients]
-            return losses, optimisation.apply(gradients, replicas)
+            return losses, optimisation.apply(gradients)
 
         # It takes the iterator and not the batch: an iterator's type leaves sizes open, so that
         # batches of different sizes don't trace the step again.

@@ -45,7 +45,11 @@ def _is_seed(variable: keras.Variable) -> bool:
 @keras.saving.register_keras_serializable("captioner")
 class FusedAdamW(keras.optimizers.AdamW):
     """Keras's AdamW in TensorFlow's kernel for it: weights and moments are read and written once,
-    and not in a dozen operations."""
+    and not in a dozen operations. Gradients come summed over the replicas: a norm to clip by is
+    that of the sum."""
+
+    def _all_reduce_sum_gradients(self, grads_and_vars):
+        return grads_and_vars  # Keras would have the replicas send them all once more
 
     def update_step(self, gradient, variable, learning_rate):
         step = tf.cast(self.iterations + 1, variable.dtype)
@@ -106,15 +110,13 @@ class Optimisation:
         """The main rate now."""
         return self.groups[0][0].learning_rate
 
-    def apply(self, gradients: Sequence[tf.Tensor], replicas: int) -> tf.Tensor:
+    def apply(self, gradients: Sequence[tf.Tensor]) -> tf.Tensor:
         """Clips and applies gradients that are already summed over the replicas; returns their
         norm before clipping. Called in the replica context."""
         gradients, norm = tf.clip_by_global_norm(gradients, self._clip)
         at = 0
         for optimizer, variables in self.groups:
-            mine = gradients[at : at + len(variables)]
-            # Keras sums over replicas once more, and each of them brings the same.
-            optimizer.apply([gradient / replicas for gradient in mine], variables)
+            optimizer.apply(gradients[at : at + len(variables)], variables)
             at += len(variables)
         return norm
 
