@@ -24,6 +24,7 @@ from captioner.errors import CaptionerError
 from captioner.inputs.pipeline import Batches
 from captioner.learning.checkpoints import Checkpoints
 from captioner.learning.distribution import is_chief, local_replicas
+from captioner.learning.feeding import feed
 from captioner.learning.objectives import Losses, caption_loss
 from captioner.learning.optimisation import (
     Optimisation,
@@ -140,8 +141,13 @@ class Trainer:
     def _make_step(self, objective: Objective):
         model, strategy = self._model, self._strategy
         optimisation = self._optimisation
+        first, _ = local_replicas(strategy)
 
-        def replica_step(batch):
+        def replica_step(iterators):
+            context = tf.distribute.get_replica_context()
+            # Each replica is traced by itself, and its number is a constant there.
+            replica = int(tf.get_static_value(context.replica_id_in_sync_group))
+            batch = next(iterators[replica - first])
             with tf.GradientTape() as tape:
                 losses = objective(
                     model, batch, smoothing=self._settings.label_smoothing, training=True
@@ -153,17 +159,16 @@ class Trainer:
                 unconnected_gradients=tf.UnconnectedGradients.ZERO,
             )
             gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
-            context = tf.distribute.get_replica_context()
             losses = Losses(*context.all_reduce(tf.distribute.ReduceOp.SUM, list(losses)))
             gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
             gradients = [gradient / losses.count for gradient in gradients]
             return losses, optimisation.apply(gradients)
 
-        # It takes the iterator and not the batch: an iterator's type leaves sizes open, so that
+        # It takes the iterators and not the batch: an iterator's type leaves sizes open, so that
         # batches of different sizes don't trace the step again.
         @tf.function(autograph=False)
-        def step(iterator, number):
-            losses, norm = strategy.run(replica_step, args=(next(iterator),))
+        def step(iterators, number):
+            losses, norm = strategy.run(replica_step, args=(iterators,))
             optimisation.average(number)
             losses, norm = tf.nest.map_structure(
                 lambda one: strategy.experimental_local_results(one)[0], (losses, norm)
@@ -176,23 +181,6 @@ class Trainer:
             }
 
         return step
-
-    def _data(self, stage: Stage, epoch: int, first: int) -> Iterator[Any]:
-        """The epoch's batches from step `first` on, distributed."""
-        start, end = local_replicas(self._strategy)
-
-        def generate():
-            for batches in stage.batches.epoch(epoch, first):
-                yield from batches[start:end]
-
-        dataset = tf.data.Dataset.from_generator(
-            generate, output_signature=stage.batches.signature()
-        ).prefetch(2 * (end - start))
-        options = tf.data.Options()
-        options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-        dataset = dataset.with_options(options)
-        # Each replica takes the next element, so elements come in the order of the replicas.
-        return iter(self._strategy.distribute_datasets_from_function(lambda _: dataset))
 
     # The run.
 
@@ -252,7 +240,7 @@ class Trainer:
 
     def _epoch(self, stage, epoch, first, offset, bar, metrics) -> None:
         bar.set_description(f"{stage.label} {epoch + 1}/{stage.epochs}")
-        data = self._data(stage, epoch, first)
+        data = feed(stage.batches, epoch, first, local_replicas(self._strategy))
         for at in range(first, stage.batches.steps):
             started = time.perf_counter()
             row = self._steps[stage.objective](data, tf.constant(self.progress.step, tf.int64))
