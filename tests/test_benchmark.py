@@ -152,7 +152,7 @@ def test_without_a_model_it_makes_one(tmp_path, small, monkeypatch):
     check(report)
     # The user's photographs are measured, and no others.
     assert [one["name"][-1] for one in report["measurements"]] == ["1", "2"]
-    assert captions(report, "captioning, batch 2") == ["caption: greedy", "caption: beam 10"]
+    assert captions(report, "captioning, batch 2") == ["caption: greedy", "caption: beam 12"]
 
 
 def test_caching_and_training(tiny_run, tmp_path, small):
