@@ -3,7 +3,9 @@
 import ctypes
 import gc
 import os
+import resource
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,16 +25,68 @@ tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
 
+import keras  # noqa: E402
+from clients import loaded  # noqa: E402
+
+RESNET = sys.modules[keras.applications.ResNet50.__module__]
+WIDE = RESNET.stack_residual_blocks_v1
+
+ENOUGH = 2 * 2**30  # bytes that a process may keep from one file of tests to the next
+
+
+def _narrow(x, filters, blocks, **options):
+    return WIDE(x, filters // 8, blocks, **options)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def narrow_resnet50():
+    """ResNet50 has all its layers and an eighth of its channels: a model is one of 2 MB instead of
+    100, which are otherwise drawn, saved, summed up and folded in every run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RESNET, "stack_residual_blocks_v1", _narrow)
+        yield
+
+
+@pytest.fixture
+def full_resnet50(monkeypatch):
+    """ResNet50 as it is."""
+    monkeypatch.setattr(RESNET, "stack_residual_blocks_v1", WIDE)
+
+
+def pytest_xdist_auto_num_workers(config):
+    """The whole fast suite is shared by two processes; what is picked out runs in this one, which
+    has begun sooner. The slow tests run one after the other, as they start processes themselves."""
+    some = config.option.file_or_dir or config.option.keyword
+    return 0 if some or config.option.markexpr != "not slow" else 2
+
+
+def pytest_collection_finish():
+    """What is there by now stays: the collector of cycles needn't look at it again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 100)
+
 
 @pytest.fixture(scope="module", autouse=True)
 def memory_given_back():
     """Models are cycles of objects, which Python would keep until it has many more of them, and
-    the C library keeps what they leave."""
+    the C library keeps what they leave. Where that isn't enough, what TensorFlow has prepared to
+    run goes, too; models that are still used are prepared again."""
     yield
     gc.collect()
+    if _resident() > ENOUGH:
+        loaded.cache_clear()
+        keras.backend.clear_session()
+        gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
     if trim is not None:  # glibc's
         trim(0)
+
+
+def _resident() -> int:
+    """The process's memory in bytes; 0 where that isn't known."""
+    known = Path("/proc/self/statm")
+    return int(known.read_text().split()[1]) * resource.getpagesize() if known.is_file() else 0
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,8 @@
 exported SavedModel, in the words and codes of TensorFlow Serving 2.15 to 2.19
 (model_servers/get_model_status_impl.cc, model_servers/server_core.cc, core/basic_manager.cc).
 
-`ModelServer.requests` remembers what was asked for; `busy`, `hang`, `drop` and `answer` make the
+`ModelServer.requests` remembers what was asked for, and `inputs` the last of what a model was
+given; `busy`, `hang`, `drop` and `answer` make the
 next requests fail.
 """
 
@@ -73,6 +74,7 @@ class ModelServer:
         self.name, self.labels, self.loading = name, labels, loading
         self.versions = {int(one.name): one for one in folder.iterdir() if one.name.isdigit()}
         self.requests: list[Request] = []
+        self.inputs: dict[str, list[bytes]] = {}
         self.closing = threading.Event()
         self._faults: deque = deque()
 
@@ -164,6 +166,7 @@ class ModelServer:
 
     def predict(self, version: int, signature: str, inputs: dict) -> dict[str, np.ndarray]:
         """What the model says."""
+        self.inputs = inputs
         wanted = self.inputs_of(version, signature)
         if sorted(inputs) != wanted:
             message = (

@@ -89,6 +89,7 @@ def check(report):
             assert 0 < low <= high
 
 
+@pytest.mark.slow
 def test_a_run_folder_is_measured_with_several_searches(
     tiny_run, tmp_path, small, capsys, monkeypatch
 ):
@@ -135,6 +136,7 @@ def test_an_export_is_measured_as_it_is(exports, tmp_path, small, capsys):
     assert "need its run folder" in report["model"] and report["model"] in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_without_a_model_it_makes_one(tmp_path, small, monkeypatch):
     real = subjects.own_settings
 
@@ -155,6 +157,7 @@ def test_without_a_model_it_makes_one(tmp_path, small, monkeypatch):
     assert captions(report, "captioning, batch 2") == ["caption: greedy", "caption: beam 12"]
 
 
+@pytest.mark.slow
 def test_caching_and_training(tiny_run, tmp_path, small):
     code, report = measured(
         tmp_path, "--model", tiny_run, "--only", "caching", "training", "end-to-end"

@@ -47,13 +47,6 @@ def same(a: dict, b: dict, rows=slice(None)) -> None:
 # Batches.
 
 
-@pytest.mark.parametrize("name", ["serving_default", "caption_with_prompt", "caption_beams"])
-def test_the_same_question_has_the_same_answer(model, name):
-    prompts = None if name == "serving_default" else ["red", ""]
-    first, second = (call(model, name, [jpeg(1), jpeg(2)], prompts) for _ in range(2))
-    same(first, second)
-
-
 @pytest.mark.parametrize("kind", UNREADABLE)
 def test_an_unreadable_image_costs_its_neighbours_nothing(model, kind):
     good = [jpeg(seed) for seed in range(4)]

@@ -5,25 +5,18 @@ import base64
 import http.client
 import io
 import json
-import os
-import shutil
-import subprocess
-import sys
 import threading
 import urllib.parse
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
-from clients import UNREADABLE, jpeg, loaded, png_bomb
-from model_server import serve
+from clients import UNREADABLE, jpeg, png_bomb
 from PIL import Image
 from serving_fixtures import (  # noqa: F401
     PROMPTS,
     connect,
     local,
-    pauses,
     same,
     server,
     serving,
@@ -33,7 +26,7 @@ from serving_fixtures import (  # noqa: F401
 
 from captioner.confidence import Calibration
 from captioner.errors import CaptionerError
-from captioner.serving import client, rest, wire
+from captioner.serving import rest
 from captioner.serving.contract import SIGNATURES
 
 # Answers.
@@ -78,13 +71,11 @@ def test_captions_have_their_confidence_where_a_calibration_is_given(url, local)
     assert "max_tokens: 9 there, 10 asked" in connect(url, calibration=other).unsure
 
 
-BYTES = [b"\xff\xfe\xe9", b"a\0b", b'"},{', "😀".encode(), b"\xed\xb2\x80"]
-
-
-@pytest.mark.parametrize("prompt", BYTES)
-def test_prompts_are_sent_byte_for_byte(url, local, prompt):
-    inputs = {"image_bytes": [jpeg(1)], "prompt": [prompt + "…".encode()]}
-    same(connect(url).call("caption_beams", inputs), local.call("caption_beams", inputs))
+def test_images_and_prompts_are_sent_byte_for_byte(url, server):
+    prompts = [b"\xff\xfe\xe9", b"a\0b", b'"},{', "😀".encode(), b"\xed\xb2\x80"]
+    inputs = {"image_bytes": [jpeg(1)] * len(prompts), "prompt": prompts}
+    connect(url).call("caption_beams", inputs)
+    assert server.inputs == inputs
 
 
 def test_no_images_need_no_server(url, local, server):
@@ -170,115 +161,6 @@ def test_pictures_are_made_smaller_where_asked_for(url, server):
     assert in_full >= len(large) > 2 * smaller
 
 
-# Addresses and models.
-
-
-@pytest.mark.parametrize(
-    ("url", "words"),
-    [
-        ("", "no address of a model server"),
-        ("localhost:8501", "no address of a model server"),
-        ("ftp://localhost", "no address of a model server"),
-        ("http://", "no address of a model server"),
-        ("http://[::1", "no address of a model server"),
-        ("grpc://localhost", "a host and a port"),
-        ("grpc://localhost:1/path", "a host and a port"),
-        ("http://me:secret@localhost:1", "says more"),
-        ("http://localhost:1?a=b", "says more"),
-        ("http://localhost:1/v1/models/captioner:predict", "says more"),
-    ],
-)
-def test_wrong_addresses(url, words):
-    with pytest.raises(CaptionerError, match=words) as caught:
-        connect(url)
-    assert "secret" not in str(caught.value) and "http://HOST:8501" in str(caught.value)
-
-
-def test_wrong_options(server):
-    for options in (
-        {"version": 1, "label": "stable"}, {"timeout": 0}, {"timeout": float("nan")},
-        {"retries": -1}, {"max_bytes": 0},
-    ):  # fmt: skip
-        with pytest.raises(CaptionerError, match="not both|must be"):
-            connect(server.http_url, **options)
-
-
-def test_nobody_there(way, pauses):
-    with pytest.raises(CaptionerError, match=r"(?s)127.0.0.1:9.*refused.*\(2 attempts\)"):
-        connect(f"{way}://127.0.0.1:9", retries=1)
-    assert len(pauses) == 1
-
-
-def test_an_address_of_the_other_protocol(server, pauses):
-    with pytest.raises(CaptionerError, match="gRPC port"):
-        connect(server.grpc_url.replace("grpc", "http"))
-    with pytest.raises(CaptionerError, match="UNAVAILABLE"):
-        connect(server.http_url.replace("http", "grpc"), retries=0)
-    with pytest.raises(CaptionerError, match="no secure connection"):
-        connect(server.http_url.replace("http", "https"))
-    assert not pauses
-
-
-def test_models_versions_and_labels(tiny_run, way, tmp_path, pauses):
-    for version in ("3", "12", "13"):
-        (tmp_path / version).symlink_to(tiny_run / "export" / "1")
-    labels = {"stable": 3, "a b/ü": 12}
-    with serve(tmp_path, name="other model/é", labels=labels, loading={13}) as server:
-        url = server.http_url if way == "http" else server.grpc_url
-        named = {"model": "other model/é"}
-        for options in ({"version": 3}, {"version": 12}, {"label": "stable"}, {"label": "a b/ü"}):
-            model = connect(url, **named, **options)
-            assert model.caption(jpeg(1)).text
-            if way == "http":  # the gRPC server notes the number that the request has
-                number = options.get("version") or labels[options["label"]]
-                assert server.predictions()[-1].version == number
-        for options, words in (
-            ({}, "no model captioner: .*Could not find any versions of model captioner"),
-            (named | {"version": 4}, "has no version 4; versions there: 12, 3"),
-            (named | {"version": 13}, "has no version 13; versions there: 12, 3"),
-            (named | {"label": "new"}, "has no label new; versions there: 12, 3"),
-        ):
-            with pytest.raises(CaptionerError, match=words):
-                connect(url, **options)
-        server.loading |= {3, 12}
-        with pytest.raises(CaptionerError, match="isn't ready: version 13 is LOADING"):
-            connect(url, **named)
-        with pytest.raises(CaptionerError, match="isn't ready"):
-            model.caption(jpeg(1))
-    assert not pauses
-
-
-def test_a_path_before_the_api_is_kept(server):
-    """As behind a gateway; here nobody knows the path."""
-    with pytest.raises(CaptionerError, match="Malformed request: GET /models/here/v1/models"):
-        connect(f"{server.http_url}/models/here/")
-
-
-def test_another_kind_of_model(tmp_path, way):
-    import tensorflow as tf
-
-    module = tf.Module()
-    spec = tf.TensorSpec([None], tf.string, name="image_bytes")
-    module.f = tf.function(lambda image_bytes: {"label": image_bytes}, input_signature=[spec])
-    tf.saved_model.save(module, str(tmp_path / "1"), signatures=module.f)
-    with serve(tmp_path) as server:
-        url = server.http_url if way == "http" else server.grpc_url
-        with pytest.raises(CaptionerError, match="is no captioner: .*serving_default, those of"):
-            connect(url)
-
-
-def test_unlikely_sizes_are_no_captioner():
-    def outputs(*shape):
-        both = {name: {"error": wire.Output(True, (-1,))} for name in SIGNATURES}
-        both["caption_beams"]["tokens"] = wire.Output(True, shape)
-        return both
-
-    assert client._is_captioner(outputs(-1, 5, 24))
-    for shape in ((-1, -1, 24), (-1, 5, 0), (-1, 5), (), (-1, 10**6, 10**6)):
-        assert not client._is_captioner(outputs(*shape))
-    assert not client._is_captioner({})
-
-
 # Many at once.
 
 
@@ -317,87 +199,3 @@ def test_connections_are_kept(server, monkeypatch):
     for seed in range(4):
         assert model.caption(jpeg(seed)).text
     assert len(made) == 1
-
-
-# The command.
-
-
-def run(code: str, **environment) -> subprocess.CompletedProcess:
-    root = Path(__file__).resolve().parent.parent
-    return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False,
-        env=os.environ | {"PYTHONPATH": str(root)} | environment,
-    )  # fmt: skip
-
-
-def predict(*words) -> str:
-    """A program that runs the command, then names what of TensorFlow it has imported."""
-    return (
-        "import sys\nfrom captioner import commandline, predict\n"
-        f"arguments = predict.parser().parse_intermixed_args({[str(one) for one in words]!r})\n"
-        "try:\n    commandline.run(predict.main, arguments)\n"
-        "finally:\n"
-        "    print([one for one in ('tensorflow', 'keras', 'grpc') if one in sys.modules])"
-    )
-
-
-def test_predict_by_a_server_needs_no_tensorflow(server, tiny_run, tmp_path):
-    """The same lines as with the export, pictures of attention too, in a process of its own."""
-    exif = Image.Exif()
-    exif[0x112] = 3
-    Image.open(io.BytesIO(jpeg(1))).save(tmp_path / "a.webp", lossless=True)
-    (tmp_path / "b.jpg").write_bytes(jpeg(2))
-    (tmp_path / "c.jpg").write_bytes(b"no picture")
-    options = ["--beams", "2", "--prompt", "un été…", "--json", tmp_path]
-    done = run(predict("--server", server.http_url, *options, "--attention", tmp_path / "maps"))
-    assert done.returncode == 1 and done.stderr == "", done.stderr
-    *lines, imported = done.stdout.splitlines()
-    assert imported == "[]"
-    webp, *rows = map(json.loads, lines)
-    assert webp["image"].endswith("a.webp") and len(webp["captions"]) == 2
-    model = loaded(tiny_run / "export")
-    for row, name in zip(rows, ("b.jpg", "c.jpg"), strict=True):
-        true = model.caption(tmp_path / name, "un été…", captions=2)
-        assert row["image"] == str(tmp_path / name) and row["error"] == true.error
-        # Other batches round otherwise.
-        near = [(one.text, pytest.approx(one.log_prob, abs=1e-3)) for one in true.captions]
-        assert [(one["text"], one["log_prob"]) for one in row["captions"]] == near
-    assert len(list((tmp_path / "maps").iterdir())) == 2
-
-
-def test_attention_is_drawn_on_a_heic_photo(local, tmp_path):
-    heif = pytest.importorskip("pillow_heif", reason="the extra heic isn't installed")
-    from captioner.predicting import draw
-
-    heif.from_pillow(Image.open(io.BytesIO(jpeg(1)))).save(tmp_path / "a.heic")
-    draw(str(tmp_path / "a.heic"), local.caption(jpeg(1), attention=True), tmp_path / "a.png")
-    assert Image.open(tmp_path / "a.png").format == "PNG"
-
-
-def test_predict_by_a_server_that_is_not_there():
-    done = run(predict("--server", "http://127.0.0.1:9", "x.jpg"))
-    assert done.returncode == 2 and done.stdout == "[]\n"
-    assert done.stderr.startswith("error: nobody answers at http://127.0.0.1:9: Connection refused")
-
-
-@pytest.mark.slow
-def test_secure_connections(tiny_run, tmp_path):
-    """With a certificate of one's own, which both protocols take from the environment."""
-    if not shutil.which("openssl"):
-        pytest.skip("no openssl to make a certificate with")
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-keyout", key,
-         "-out", certificate, "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    (tmp_path / "a.jpg").write_bytes(jpeg(1))
-    names = ("SSL_CERT_FILE", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH")
-    with serve(tiny_run / "export", tls=(key, certificate)) as server:
-        for url in (server.http_url, server.grpc_url):
-            assert "s://localhost" in url
-            command = predict("--server", url, tmp_path / "a.jpg")
-            done = run(command, **dict.fromkeys(names, str(certificate)))
-            assert done.returncode == 0 and "a.jpg\t" in done.stdout, done.stderr
-            done = run(command)
-            assert done.returncode == 2 and "error: " in done.stderr and "\t" not in done.stdout

@@ -120,6 +120,7 @@ def settings_of(drawn, overrides, *more):
     return config.settings(data=f"csv:{drawn}", overrides=[*overrides, *more])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_a_smaller_run_learns_from_a_larger_one(drawn, tiny_overrides, tmp_path, monkeypatch):
     """On two replicas, with sentence heads and prompts; what comes of it needs no teacher."""

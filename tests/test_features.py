@@ -355,6 +355,7 @@ print(open_features(records, encode, **options).rows(np.arange(9)).tobytes().hex
 """
 
 
+@pytest.mark.slow
 def test_two_processes_race_for_one_cache(records, tmp_path):
     root = Path(__file__).resolve().parent.parent
     environment = {**os.environ, "PYTHONPATH": str(root)}

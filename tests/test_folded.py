@@ -59,6 +59,7 @@ def test_bfloat16_is_near_and_about_half_the_size(pixels):
     np.testing.assert_array_equal(*first)
 
 
+@pytest.mark.slow
 def test_an_export_in_bfloat16(tiny_run, tmp_path):
     """It is a captioner like any other, says what it is, and has no op that others lack."""
     settings = config.load(tiny_run / "config.json")

@@ -7,8 +7,8 @@ from fuzz import fuzz, originals_of, peak_memory
 
 
 def test_mutated_files_are_captioned_or_refused_and_hurt_nobody(exports):
-    counts = fuzz(loaded(exports["float32"]), originals_of(), files=150, seed=1)
-    assert counts.captioned > 20 and counts.refused.total() > 60
+    counts = fuzz(loaded(exports["float32"]), originals_of(), files=72, seed=1)
+    assert counts.captioned > 10 and counts.refused.total() > 30
 
 
 def test_a_changed_neighbour_is_noticed(exports):

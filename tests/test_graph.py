@@ -119,7 +119,7 @@ def test_variables_and_functions_are_stored_once(storage, version, graph, tiny_r
         for variable in loaded(tiny_run)._keep.variables
     )
     (data,) = (version / "variables").glob("variables.data-*")
-    assert needed <= stored < 1.001 * needed + 1000
+    assert needed <= stored < 1.001 * needed + 5000
     assert data.stat().st_size < 1.01 * needed + 100_000
     # The convolutions of ResNet50, once for all three signatures.
     functions = graph.graph_def.library.function

@@ -303,6 +303,7 @@ def command(*arguments: object) -> subprocess.Popen:
     )
 
 
+@pytest.mark.slow
 def test_the_command_from_interrupt_to_finish(tmp_path, drawn, plain, quick, monkeypatch):
     run = tmp_path / "run"
     settings = [*plain, "train.epochs=3", "decode.beams=1"]

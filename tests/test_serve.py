@@ -17,6 +17,7 @@ from clients import jpeg, loaded
 from load_server import load_run
 
 from captioner import serve
+from captioner.errors import CaptionerError
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -98,7 +99,7 @@ def test_it_can_be_told_to_end_while_it_loads(tiny_run):
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
-    with started("--model", tiny_run, "--port", port) as process:
+    with started("--model", tiny_run / "export", "--port", port) as process:
         for _ in range(1000):
             with contextlib.suppress(OSError):
                 urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=60).close()
@@ -111,21 +112,33 @@ def test_it_can_be_told_to_end_while_it_loads(tiny_run):
 
 def test_what_can_not_be_served_costs_one_line(tmp_path):
     assert "holds no captioner" in refused("--model", tmp_path, "--port", "0")
+
+
+def test_what_is_wrong_before_a_model_is_loaded(tmp_path, capsys):
+    def said(*words) -> str:
+        try:
+            serve.main(serve.parser().parse_args([*map(str, words)]))
+        except CaptionerError as error:
+            return str(error)
+        except SystemExit:
+            return capsys.readouterr().err
+
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        line = refused("--model", tmp_path, "--port", port)
+        line = said("--model", tmp_path, "--port", port)
         assert f"port {port}: address already in use; --port 0" in line
-    assert "no such host" in refused("--model", tmp_path, "--host", "no.such.host.invalid")
-    assert "one of --model, --server and --search is needed" in refused("--port", "0")
-    assert "must be 0 to 65535" in refused("--model", tmp_path, "--port", "70000")
-    assert "goes with --server" in refused("--model", tmp_path, "--model-name", "x")
-    assert "not allowed with" in refused("--model", tmp_path, "--server", "http://localhost")
+    assert "no such host" in said("--model", tmp_path, "--host", "no.such.host.invalid")
+    assert "one of --model, --server and --search is needed" in said("--port", "0")
+    assert "must be 0 to 65535" in said("--model", tmp_path, "--port", "70000")
+    assert "goes with --server" in said("--model", tmp_path, "--model-name", "x")
+    assert "not allowed with" in said("--model", tmp_path, "--server", "http://localhost")
+    silent = ("--model", tmp_path, "--port", "0", "--min-confidence", "1.5")
+    assert "must be from 0 to 1" in said(*silent)
 
 
 def test_silence_needs_a_calibration(tiny_run):
     words = ("--model", tiny_run / "export", "--port", "0", "--min-confidence")
     assert "no confidence: " in (line := refused(*words, "0.7")) and "captioner.calibrate" in line
-    assert "must be from 0 to 1" in refused(*words, "1.5")
 
 
 def test_other_hosts_than_the_loopback_are_warned_of(tmp_path):

@@ -1,5 +1,6 @@
 """The export in other people's programs: TensorFlow alone, a Session as in a server, and both under
-TensorFlow 2.15.1, the oldest in use (slow: it is installed in an environment of its own)."""
+TensorFlow 2.15.1, the oldest in use, which is installed in an environment of its own (all but the
+first: slow)."""
 
 import base64
 import json
@@ -16,7 +17,12 @@ from captioner.serving.contract import SIGNATURES
 
 PROMPTS = ["", "a red car", "Two Dogs near …", "is it red?", "\udcff...", "x", "y", "", ""]
 
-PROCESSES = [("python", "float32"), ("session", "float32"), ("session", "float16")]
+ANOTHER = pytest.mark.slow  # of the same kind as the first
+PROCESSES = [
+    ("session", "float32"),
+    pytest.param("session", "float16", marks=ANOTHER),
+    pytest.param("python", "float32", marks=ANOTHER),
+]
 
 
 def requests(images: list[bytes], prompts: list[str]) -> str:
@@ -38,17 +44,6 @@ def requests(images: list[bytes], prompts: list[str]) -> str:
 def images(drawn) -> list[bytes]:
     files = sorted(drawn.parent.rglob("*.jpg"))
     return [files[0].read_bytes(), files[1].read_bytes(), jpeg(1), jpeg(2), *UNREADABLE.values()]
-
-
-@pytest.fixture(scope="module")
-def results(exports, images) -> dict:
-    """What each kind of process found in each export; they run at once."""
-    clients = {one: start_client(one[0], exports[one[1]]) for one in PROCESSES}
-    asked = requests(images, PROMPTS)
-    for client in clients.values():  # before one is waited for
-        client.stdin.write(asked)
-        client.stdin.flush()
-    return {key: answers(client, "") for key, client in clients.items()}
 
 
 def check(found: dict, model, images: list[bytes], prompts: list[str], tolerance=1e-4) -> None:
@@ -80,10 +75,11 @@ def check(found: dict, model, images: list[bytes], prompts: list[str], tolerance
 
 
 @pytest.mark.parametrize(("how", "storage"), PROCESSES)
-def test_other_processes_find_the_same(how, storage, results, exports, images):
+def test_other_processes_find_the_same(how, storage, exports, images):
+    found = answers(start_client(how, exports[storage]), requests(images, PROMPTS))
     prompts = [p.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for p in PROMPTS]
-    check(results[how, storage], loaded(exports[storage]), images, prompts)
-    errors = results[how, storage]["results"][0]["error"]
+    check(found, loaded(exports[storage]), images, prompts)
+    errors = found["results"][0]["error"]
     assert [bool(error) for error in errors] == [False] * 4 + [True] * len(UNREADABLE)
 
 

@@ -67,6 +67,7 @@ def table(tmp_path_factory):
     return folder / "table.csv"
 
 
+@pytest.mark.slow
 def test_a_run_from_data_to_export(table, tiny_encoder, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("captioner.models.build.image_encoder", quick_encoder)
     words = [

@@ -65,6 +65,7 @@ def test_the_file_is_small(version, requests):
     assert size < 300_000 and len(requests) <= 1000
 
 
+@pytest.mark.slow
 def test_every_record_runs_in_a_session(requests, version):
     """As in the server: another process, the graph alone, one record after the other."""
     coded = [
