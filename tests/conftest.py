@@ -27,6 +27,7 @@ tf.config.set_logical_device_configuration(
 
 import keras  # noqa: E402
 from clients import loaded  # noqa: E402
+from tensorflow.python.framework import ops as tf_ops  # noqa: E402
 
 RESNET = sys.modules[keras.applications.ResNet50.__module__]
 WIDE = RESNET.stack_residual_blocks_v1
@@ -60,19 +61,27 @@ def pytest_xdist_auto_num_workers(config):
     return 0 if some or config.option.markexpr != "not slow" else 2
 
 
-def pytest_collection_finish():
-    """What is there by now stays: the collector of cycles needn't look at it again and again."""
+def pytest_collection_finish(session):
+    """What is there by now stays: the collector of cycles needn't look at it again and again. And
+    graphs are run as they are: to make a tiny model's quicker takes longer than to run it. The slow
+    tests, and all processes that tests start, have TensorFlow's optimiser of graphs."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 100)
+    if session.config.option.markexpr == "not slow":
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
 @pytest.fixture(scope="module", autouse=True)
 def memory_given_back():
     """Models are cycles of objects, which Python would keep until it has many more of them, and
-    the C library keeps what they leave. Where that isn't enough, what TensorFlow has prepared to
-    run goes, too; models that are still used are prepared again."""
+    the C library keeps what they leave. TensorFlow registers the gradient of each sum over replicas
+    for good, and with it all of the graph around it. Where that isn't enough, what it has prepared
+    to run goes, too; models that are still used are prepared again."""
     yield
+    gradients = tf_ops._gradient_registry._registry
+    for name in [name for name in gradients if name.startswith("CustomGradient-")]:
+        del gradients[name]
     gc.collect()
     if _resident() > ENOUGH:
         loaded.cache_clear()

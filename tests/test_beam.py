@@ -112,7 +112,7 @@ def test_runs_too_long_to_repeat_change_nothing(length):
 
 
 def test_a_prefix_may_repeat_itself_and_what_follows_may_not():
-    table = Table(tokens=7, seed=14)
+    table = Table(tokens=6, seed=14)
     found = table.search(200, prefix=tf.constant([[3, 4, 3, 4]]), no_repeat=2)
     captions = valid(found)
     assert captions and all(one[:4] == (3, 4, 3, 4) for one in captions)

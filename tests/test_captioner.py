@@ -15,7 +15,7 @@ from captioner.models.build import build
 
 WORDS = [*SPECIAL, "a", "big", "dog", "runs", "on", "grass", "##s", "red"]
 V = len(WORDS)
-R, D = 4, 2048
+R, D = 4, 256  # of the narrow ResNet50
 PROMPTS = ["red grass", "a dog runs on", "?"]
 
 

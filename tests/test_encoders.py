@@ -175,7 +175,8 @@ def pixels(count=2):
     return tf.cast(drawn, tf.uint8)
 
 
-def test_the_grid_of_regions(images):
+def test_the_grid_of_regions(full_resnet50):
+    images = ImageEncoder(64)
     assert (images.rows, images.columns, images.regions, images.width) == (2, 2, 4, 2048)
     grid = images.net(tf.zeros([1, 64, 64, 3]), training=False)
     assert grid.shape == (1, 2, 2, 2048)
@@ -217,7 +218,7 @@ def test_no_images_at_all(images):
     encode = tf.function(
         images, input_signature=[tf.TensorSpec([None, 64, 64, 3], tf.uint8)], autograph=False
     )
-    assert encode(pixels(0)).shape == (0, 4, 2048)
+    assert encode(pixels(0)).shape == (0, 4, images.width)
     np.testing.assert_allclose(encode(pixels()), images(pixels()), atol=1e-4)
 
 
@@ -234,13 +235,13 @@ def test_it_goes_on_from_what_its_first_stages_gave(images, begun):
     np.testing.assert_array_equal(parts(pixels()), images(pixels()))
     half = tf.cast(kept, tf.float16)
     np.testing.assert_allclose(parts(half), images(pixels()), rtol=0.05, atol=0.05)
-    assert parts(kept[:0]).shape == (0, 4, 2048)
+    assert parts(kept[:0]).shape == (0, 4, images.width)
     whole = images(pixels())
     assert parts(whole) is whole  # what another encoder made of the pixels
 
 
 def test_what_the_whole_net_gave_is_left_as_it_is(images):
-    assert images.begun_shape == (4, 2048)
+    assert images.begun_shape == (4, images.width)
     features = images.begin(pixels())
     np.testing.assert_array_equal(features, images(pixels()))
     assert images(features) is features

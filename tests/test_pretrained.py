@@ -307,7 +307,7 @@ def test_only_named_members_are_read_from_a_tar(tmp_path):
         resnet._tar_members(str(archive), ["package/wanted", "package/gone"])
 
 
-def test_the_imagenet_weights_load_into_resnet50():
+def test_the_imagenet_weights_load_into_resnet50(full_resnet50):
     import keras
 
     entry = pretrained.cache_folder() / sources.RESNET50.folder

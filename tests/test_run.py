@@ -224,7 +224,9 @@ def test_views_texts_and_no_dev_images(tmp_path, drawn, plain, quick, unscored, 
 
 
 @pytest.mark.slow
-def test_fine_tuning_with_augmentation(tmp_path, drawn, tiny_overrides, unscored, monkeypatch):
+def test_fine_tuning_with_augmentation(
+    tmp_path, drawn, tiny_overrides, unscored, monkeypatch, full_resnet50
+):
     """A real ResNet50 and a BERT learn; batch-norm statistics stay; validation reads pixels."""
     seen = []
     original = ImageEncoder.call
