@@ -18,46 +18,56 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("CAPTIONER_SHARED", ROOT.parent / "shared"))
 
-# Two replicas on any machine: TensorFlow must be told before it starts.
-import tensorflow as tf  # noqa: E402
-
-tf.config.set_logical_device_configuration(
-    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
-)
-
-import keras  # noqa: E402
-from clients import loaded  # noqa: E402
-from tensorflow.python.framework import ops as tf_ops  # noqa: E402
-
-RESNET = sys.modules[keras.applications.ResNet50.__module__]
-WIDE = RESNET.stack_residual_blocks_v1
-
 ENOUGH = 2 * 2**30  # bytes that a process may keep from one file of tests to the next
 
 
-def _narrow(x, filters, blocks, **options):
-    return WIDE(x, filters // 8, blocks, **options)
+def pytest_configure(config):
+    """Two replicas on any machine: TensorFlow must be told before it starts. What only hands tests
+    to other processes does without it."""
+    if config.option.dist != "no":
+        return
+    import tensorflow as tf
+
+    tf.config.set_logical_device_configuration(
+        tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+    )
+
+
+def _blocks():
+    """The module with ResNet50, and its function that makes a stage's blocks."""
+    import keras
+
+    module = sys.modules[keras.applications.ResNet50.__module__]
+    return module, module.stack_residual_blocks_v1
 
 
 @pytest.fixture(scope="session", autouse=True)
 def narrow_resnet50():
     """ResNet50 has all its layers and an eighth of its channels: a model is one of 2 MB instead of
-    100, which are otherwise drawn, saved, summed up and folded in every run."""
+    100, which are otherwise drawn, saved, summed up and folded in every run. Gives the function
+    that makes it as it is."""
+    module, wide = _blocks()
+
+    def narrow(x, filters, blocks, **options):
+        return wide(x, filters // 8, blocks, **options)
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(RESNET, "stack_residual_blocks_v1", _narrow)
-        yield
+        patch.setattr(module, wide.__name__, narrow)
+        yield wide
 
 
 @pytest.fixture
-def full_resnet50(monkeypatch):
+def full_resnet50(narrow_resnet50, monkeypatch):
     """ResNet50 as it is."""
-    monkeypatch.setattr(RESNET, "stack_residual_blocks_v1", WIDE)
+    module, _ = _blocks()
+    monkeypatch.setattr(module, narrow_resnet50.__name__, narrow_resnet50)
 
 
 def pytest_xdist_auto_num_workers(config):
-    """The whole fast suite is shared by two processes; what is picked out runs in this one, which
+    """The whole fast suite is shared by two processes; what is picked out runs in one, which
     has begun sooner. The slow tests run one after the other, as they start processes themselves."""
-    some = config.option.file_or_dir or config.option.keyword
+    files = [one for one in config.option.file_or_dir if not Path(one).is_dir()]
+    some = files or config.option.keyword
     return 0 if some or config.option.markexpr != "not slow" else 2
 
 
@@ -68,7 +78,9 @@ def pytest_collection_finish(session):
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 100)
-    if session.config.option.markexpr == "not slow":
+    if session.config.option.markexpr == "not slow" and "tensorflow" in sys.modules:
+        import tensorflow as tf
+
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
@@ -79,7 +91,11 @@ def memory_given_back():
     for good, and with it all of the graph around it. Where that isn't enough, what it has prepared
     to run goes, too; models that are still used are prepared again."""
     yield
-    gradients = tf_ops._gradient_registry._registry
+    import keras
+    from clients import loaded
+    from tensorflow.python.framework import ops
+
+    gradients = ops._gradient_registry._registry
     for name in [name for name in gradients if name.startswith("CustomGradient-")]:
         del gradients[name]
     gc.collect()
