@@ -3,8 +3,7 @@ exported SavedModel, in the words and codes of TensorFlow Serving 2.15 to 2.19
 (model_servers/get_model_status_impl.cc, model_servers/server_core.cc, core/basic_manager.cc).
 
 `ModelServer.requests` remembers what was asked for, and `inputs` the last of what a model was
-given; `busy`, `hang`, `drop` and `answer` make the
-next requests fail.
+given; `busy`, `hang`, `drop` and `answer` make the next requests fail.
 """
 
 import functools
