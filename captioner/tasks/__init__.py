@@ -42,6 +42,7 @@ _MODULES = {
     "caption": "captioner.tasks.caption",
     "classify": "captioner.tasks.classify",
     "contrastive": "captioner.tasks.contrastive",
+    "joint": "captioner.tasks.joint",
     "matching": "captioner.tasks.matching",
     "summary": "captioner.tasks.summary",
     "vqa": "captioner.tasks.vqa",
@@ -233,9 +234,9 @@ def of_facts(facts: Mapping[str, Any], served: Sequence[str] | None = None) -> T
     if isinstance(settings, dict):
         return get(str(settings.get("task", _DEFAULT)))
     if served is not None:
-        for task in map(get, _MODULES):
-            if set(task.signatures) <= set(served):
-                return task
+        fitting = [task for task in map(get, _MODULES) if set(task.signatures) <= set(served)]
+        if fitting:  # a captioner may do more besides
+            return max(fitting, key=lambda task: len(task.signatures))
     return get(_DEFAULT)
 
 
