@@ -124,6 +124,10 @@ class Joint(Section):
     matching: float = Field(default=1.0, ge=0)
     """Weight of matching within beta."""
 
+    rate: float = Field(default=0.25, gt=0, le=1)
+    """The rate of the contrastive and the matching head as a share of train.learning_rate: the
+    captioner begins at random, and these where a closed form puts them."""
+
     dropout: float = Field(default=0.3, ge=0, lt=1)
     """Dropout of the contrastive and the matching head, in the place of model.dropout and
     model.feature_dropout, which are the captioner's."""

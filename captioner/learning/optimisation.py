@@ -67,8 +67,9 @@ class FusedAdamW(keras.optimizers.AdamW):
 class Optimisation:
     """The optimizers, the trainable variables of each, and their moving averages.
 
-    The encoders have an optimizer of their own when they are not frozen, at a rate of their own.
-    To be made in the strategy's scope.
+    The encoders have an optimizer of their own when they are not frozen, at a rate of their own; so
+    have those variables whose names a model's `rates` begin: tuples of beginnings, with shares of
+    the rate. To be made in the strategy's scope.
 
     Args:
         model: the model; its variables exist.
@@ -85,11 +86,15 @@ class Optimisation:
         shares: Sequence[float] | None = None,
     ):
         learned = [v for v in model.trainable_variables if not is_frozen(v, settings.freeze)]
-        encoder = [v for v in learned if name(v).startswith(ENCODERS)]
-        ids = {id(v) for v in encoder}
+        rates = {ENCODERS: settings.encoder_rate, **getattr(model, "rates", {})}
+        slower = [
+            (share, [v for v in learned if name(v).startswith(begins)])
+            for begins, share in rates.items()
+        ]
+        ids = {id(v) for _, group in slower for v in group}
         rest = [v for v in learned if id(v) not in ids]
         courses, self.groups = [], []
-        for share, variables in ((1.0, rest), (settings.encoder_rate, encoder)):
+        for share, variables in ((1.0, rest), *slower):
             if variables:
                 courses.append(schedule(settings, settings.learning_rate * share, stages, shares))
                 self.groups.append((_optimizer(settings, courses[-1], variables), variables))

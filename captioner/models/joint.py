@@ -27,17 +27,31 @@ class Joint(keras.Model):
         captioner: has both encoders.
         towers: on the same encoders.
         matching: likewise.
+        rate: float. The rate of the last two as a share of the captioner's. Defaults to 1.
         **kwargs: as every `keras.Model` takes them.
     """
 
-    def __init__(self, captioner: Captioner, towers: Towers, matching: Matching, **kwargs):
+    def __init__(
+        self,
+        captioner: Captioner,
+        towers: Towers,
+        matching: Matching,
+        rate: float = 1.0,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
+        self._rate = rate
         self.captioner = captioner
         self.towers = towers
         self.matching = matching
         self.image_encoder = captioner.image_encoder
         self.text_encoder = captioner.text_encoder
         self.built = True
+
+    @property
+    def rates(self) -> dict[tuple[str, ...], float]:
+        """Shares of the rate, by what the names of variables begin with."""
+        return {("contrastive/", "matching/"): self._rate}
 
     def see(self, images):
         """uint8 [N, H, W, 3] pixels, or what the image encoder made of them -> [N, R, D]."""
@@ -92,7 +106,7 @@ def build(settings: Settings, vocabulary: Sequence[str], load: bool = True) -> B
                 variable.trainable = False
     tokenizer = caption.prompt_tokenizer
     return Built(
-        Joint(*heads.values(), name="joint"),
+        Joint(*heads.values(), settings.joint.rate, name="joint"),
         caption,
         towers.Built(embeds, tokenizer),
         matching.Built(judges, tokenizer),
