@@ -20,6 +20,9 @@ To add one:
    and lets `tasks.teaching` load the teacher.
 3. Write `captioner/recipes/NAME.toml` that begins with `task = "NAME"`.
 
+A task may be made of others: `joint` trains their heads on the same encoders, and asks them for what
+they score, serve and print.
+
 The methods come in the order in which a run calls them: `begin`, `build`, `files`, `plan`, and when
 it is trained `restore`, `score`, `serve`, `card`. `learning.data` reads data and images for all of
 them; `learning.run`, `serving.trained`, `serving.exporting`, `loading` and the commands call them,
