@@ -141,7 +141,7 @@ def fitted(
     if not asked and not closed_form.stays(settings):
         return None
     instead = "contrastive.start=random, matching.start=random and matching.mined=0"
-    how = (asked[0] if asked else "matching.start=random", instead)
+    how = (asked[0] if asked else "the similarity that matching is compared with", instead)
     found = closed_form.fitted(settings, built.caption, train, how, tell, progress)
     if settings.contrastive.start == "sentences":
         fit = found.fit
