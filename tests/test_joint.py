@@ -19,6 +19,9 @@ from captioner.models import build as parts
 from captioner.models.joint import build
 
 PARTS = ("caption", "contrastive", "matching")
+WEIGHTS = {"caption": "alpha", "contrastive": "contrastive", "matching": "matching"}
+UNITS = {"caption": "token", "contrastive": "caption", "matching": "pair"}
+UNCLIPPED = "train.clip_norm=1e9"
 
 
 def settings_of(encoder, *overrides) -> config.Settings:
@@ -154,29 +157,42 @@ def test_the_loss_is_the_weighted_sum_of_the_parts_alone(tiny_encoder):
     assert float(losses.examples) == len(batch["tokens"])
 
 
-@pytest.mark.parametrize("off", PARTS)
-def test_a_part_without_weight_is_left_alone(tmp_path, tiny_encoder, off):
-    weight = "alpha" if off == "caption" else off
-    run = trainer(tmp_path, settings_of(tiny_encoder, f"joint.{weight}=0", "train.epochs=1"))
+@pytest.fixture(scope="module")
+def together(tiny_encoder, tmp_path_factory) -> list[dict]:
+    """The steps of a run of all parts, whose gradients are not clipped together."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parts, "image_encoder", tiny.quick_encoder)
+        run = trainer(tmp_path_factory.mktemp("all"), settings_of(tiny_encoder, UNCLIPPED))
+        run.fit()
+    return run._report.rows
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_alone_learns_what_it_learns_beside_others(tmp_path, tiny_encoder, together, part):
+    """Both encoders are frozen: nothing trainable is shared. Parts without weight aren't computed,
+    and their heads stay as they are."""
+    off = [f"joint.{WEIGHTS[one]}=0" for one in PARTS if one != part]
+    run = trainer(tmp_path, settings_of(tiny_encoder, UNCLIPPED, *off))
     columns = set(run._stages[0].batches.signature())
-    assert any(one.startswith("pair_") for one in columns) == (off != "matching")
+    assert any(one.startswith("pair_") for one in columns) == (part == "matching")
+    assert any(one.startswith("caption_") for one in columns) == (part != "caption")
     before = tiny.weights(run)
     run.fit()
     after = tiny.weights(run)
     same = {path for path in before if np.array_equal(before[path], after[path])}
-    begins = {"contrastive": "contrastive/", "matching": "matching/"}
-    for part in PARTS:
-        mine = {
-            path for path in before
-            if (path.startswith(begins[part]) if part in begins else
-                path.startswith(("decoder", "region", "prompt", "grounding")))
-        }  # fmt: skip
-        assert mine <= same if part == off else mine - same, part
-    units = dict(zip(PARTS, ("token", "caption", "pair"), strict=True))
-    for row in run._report.rows:
-        assert {f"nats_per_{unit}" for part, unit in units.items() if part != off} == {
-            key for key in row if key.startswith("nats_per_")
-        }
+    begins = {
+        "caption": ("decoder", "region", "prompt", "grounding"),
+        "contrastive": "contrastive/",
+        "matching": "matching/",
+    }
+    for one in PARTS:
+        mine = {path for path in before if path.startswith(begins[one])}
+        assert mine - same if one == part else mine and mine <= same, one
+    figure = f"nats_per_{UNITS[part]}"
+    for ours, theirs in zip(run._report.rows, together, strict=True):
+        assert [key for key in ours if key.startswith("nats_per_")] == [figure]
+        assert ours[figure] == pytest.approx(theirs[figure], rel=5e-3)
+
 
 
 @pytest.mark.parametrize("tuned", [False, True], ids=["frozen", "tuned"])
@@ -193,8 +209,7 @@ def test_two_replicas_equal_one(tmp_path, tiny_encoder, monkeypatch, tuned):
         one.fit()
     first, second = (one._report.rows for one in runs)
     assert len(first) == 4
-    units = ("token", "caption", "pair")
-    for key in ("loss", "gradient_norm", *(f"nats_per_{unit}" for unit in units)):
+    for key in ("loss", "gradient_norm", *(f"nats_per_{unit}" for unit in UNITS.values())):
         np.testing.assert_allclose(
             [row[key] for row in first], [row[key] for row in second], rtol=5e-3, err_msg=key
         )

@@ -15,7 +15,7 @@ from captioner.models import build as parts
 from captioner.serving.contract import JOINT_SIGNATURES
 
 
-@pytest@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True)
 def quick(monkeypatch):
     monkeypatch.setattr(parts, "image_encoder", tiny.quick_encoder)
 
