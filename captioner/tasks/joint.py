@@ -158,12 +158,13 @@ class JointTraining(Captioning):
 
     def evaluate(self, arguments: argparse.Namespace, settings: Settings) -> None:
         caption_commands.prepare(arguments)
-        model = caption_commands.opened(arguments)
         data = read_data(settings, "classes" if arguments.zero_shot else "")
+        if not data.labelled:
+            contrastive.refuse(arguments, ("confusion", "zero_shot"), settings.data.spec)
+        model = caption_commands.opened(arguments)
         if data.labelled:
             zero_shot.evaluate(arguments, settings, model, data)
             return
-        contrastive.refuse(arguments, ("confusion", "zero_shot"), settings.data.spec)
         scores = caption_commands.evaluate(arguments, settings, model, data)
         split, seed = arguments.split, arguments.seed
         compared = _compared(model, data.split(split), settings, split, arguments.model, seed)
