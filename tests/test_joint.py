@@ -21,7 +21,6 @@ from captioner.models.joint import build
 PARTS = ("caption", "contrastive", "matching")
 WEIGHTS = {"caption": "alpha", "contrastive": "contrastive", "matching": "matching"}
 UNITS = {"caption": "token", "contrastive": "caption", "matching": "pair"}
-UNCLIPPED = "train.clip_norm=1e9"
 
 
 def settings_of(encoder, *overrides) -> config.Settings:
@@ -159,10 +158,10 @@ def test_the_loss_is_the_weighted_sum_of_the_parts_alone(tiny_encoder):
 
 @pytest.fixture(scope="module")
 def together(tiny_encoder, tmp_path_factory) -> list[dict]:
-    """The steps of a run of all parts, whose gradients are not clipped together."""
+    """The steps of a run of all parts."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parts, "image_encoder", tiny.quick_encoder)
-        run = trainer(tmp_path_factory.mktemp("all"), settings_of(tiny_encoder, UNCLIPPED))
+        run = trainer(tmp_path_factory.mktemp("all"), settings_of(tiny_encoder))
         run.fit()
     return run._report.rows
 
@@ -172,7 +171,7 @@ def test_a_part_alone_learns_what_it_learns_beside_others(tmp_path, tiny_encoder
     """Both encoders are frozen: nothing trainable is shared. Parts without weight aren't computed,
     and their heads stay as they are."""
     off = [f"joint.{WEIGHTS[one]}=0" for one in PARTS if one != part]
-    run = trainer(tmp_path, settings_of(tiny_encoder, UNCLIPPED, *off))
+    run = trainer(tmp_path, settings_of(tiny_encoder, *off))
     columns = set(run._stages[0].batches.signature())
     assert any(one.startswith("pair_") for one in columns) == (part == "matching")
     assert any(one.startswith("caption_") for one in columns) == (part != "caption")

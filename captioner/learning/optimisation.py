@@ -67,9 +67,10 @@ class FusedAdamW(keras.optimizers.AdamW):
 class Optimisation:
     """The optimizers, the trainable variables of each, and their moving averages.
 
-    The encoders have an optimizer of their own when they are not frozen, at a rate of their own; so
-    have those variables whose names a model's `rates` begin: tuples of beginnings, with shares of
-    the rate. To be made in the strategy's scope.
+    The encoders have an optimizer of their own when they are not frozen, at a rate of their own. So
+    have heads that a model's `rates` name, by what their variables' names begin with, and a share of
+    the rate; their gradients are clipped by a norm of their own, so that how large they are is
+    nothing to the others. To be made in the strategy's scope.
 
     Args:
         model: the model; its variables exist.
@@ -86,15 +87,16 @@ class Optimisation:
         shares: Sequence[float] | None = None,
     ):
         learned = [v for v in model.trainable_variables if not is_frozen(v, settings.freeze)]
-        rates = {ENCODERS: settings.encoder_rate, **getattr(model, "rates", {})}
-        slower = [
+        encoder = [v for v in learned if name(v).startswith(ENCODERS)]
+        heads = [
             (share, [v for v in learned if name(v).startswith(begins)])
-            for begins, share in rates.items()
+            for begins, share in getattr(model, "rates", {}).items()
         ]
-        ids = {id(v) for _, group in slower for v in group}
+        ids = {id(v) for group in (encoder, *(group for _, group in heads)) for v in group}
         rest = [v for v in learned if id(v) not in ids]
+        self._clipped = [len(rest) + len(encoder), *(len(group) for _, group in heads)]
         courses, self.groups = [], []
-        for share, variables in ((1.0, rest), *slower):
+        for share, variables in ((1.0, rest), (settings.encoder_rate, encoder), *heads):
             if variables:
                 courses.append(schedule(settings, settings.learning_rate * share, stages, shares))
                 self.groups.append((_optimizer(settings, courses[-1], variables), variables))
@@ -114,7 +116,7 @@ class Optimisation:
     def apply(self, gradients: Sequence[tf.Tensor], replicas: int) -> tf.Tensor:
         """Clips and applies gradients that are already summed over the replicas; returns their
         norm before clipping. Called in the replica context."""
-        gradients, norm = tf.clip_by_global_norm(gradients, self._clip)
+        gradients, norm = self._within(gradients)
         at = 0
         for optimizer, variables in self.groups:
             mine = gradients[at : at + len(variables)]
@@ -122,6 +124,16 @@ class Optimisation:
             optimizer.apply([gradient / replicas for gradient in mine], variables)
             at += len(variables)
         return norm
+
+    def _within(self, gradients: Sequence[tf.Tensor]) -> tuple[list[tf.Tensor], tf.Tensor]:
+        """Gradients clipped, and the norm of all of them before."""
+        clipped, norms, at = [], [], 0
+        for count in filter(None, self._clipped):
+            made, norm = tf.clip_by_global_norm(gradients[at : at + count], self._clip)
+            clipped += made
+            norms.append(norm)
+            at += count
+        return clipped, norms[0] if len(norms) == 1 else tf.linalg.global_norm(norms)
 
     def average(self, step: tf.Tensor) -> None:
         """Moves the averages. Called in the cross-replica context, after the step."""

@@ -49,9 +49,9 @@ class Joint(keras.Model):
         self.built = True
 
     @property
-    def rates(self) -> dict[tuple[str, ...], float]:
-        """Shares of the rate, by what the names of variables begin with."""
-        return {("contrastive/", "matching/"): self._rate}
+    def rates(self) -> dict[str, float]:
+        """Shares of the rate, by what the names of variables begin with (`Optimisation`)."""
+        return dict.fromkeys(("contrastive/", "matching/"), self._rate)
 
     def see(self, images):
         """uint8 [N, H, W, 3] pixels, or what the image encoder made of them -> [N, R, D]."""
