@@ -68,8 +68,8 @@ class Optimisation:
     """The optimizers, the trainable variables of each, and their moving averages.
 
     The encoders have an optimizer of their own when they are not frozen, at a rate of their own. So
-    have heads that a model's `rates` name, by what their variables' names begin with, and a share of
-    the rate; their gradients are clipped by a norm of their own, so that how large they are is
+    have heads that a model's `rates` name, by what their variables' names begin with, with a share
+    of the rate; their gradients are clipped by a norm of their own, so that how large they are is
     nothing to the others. To be made in the strategy's scope.
 
     Args:
