@@ -20,6 +20,8 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.server is not None:  # servers are asked for captions
         if arguments.classes:
             raise CaptionerError("--classes is for two towers in a folder: name it with --model")
+        if arguments.match:
+            raise CaptionerError("--match is for a model in a folder: name it with --model")
         from captioner.predicting import predict
 
         return predict(arguments, images)
@@ -46,6 +48,13 @@ def parser() -> argparse.ArgumentParser:
         type=class_names,
         metavar="A,B,...",
         help="of two towers: which of these names is nearest to the picture",
+    )
+    made.add_argument(
+        "--match",
+        default="",
+        metavar="TEXT",
+        help="of a model that captions and judges: how probable it is that this sentence describes "
+        "the picture",
     )
     made.add_argument(
         "--beams", type=beam_count, metavar="N", help="search and print N captions an image"

@@ -6,8 +6,9 @@ from captioner import tasks
 from captioner.embedding import Embedder
 from captioner.errors import CaptionerError
 from captioner.photo_index import PhotoIndex
+from captioner.serving.contract import EMBEDDING_SIGNATURES
 
-# The task whose models have vectors to search by.
+# The task that is search and nothing else; others may embed, too.
 TASK = "contrastive"
 
 
@@ -34,10 +35,10 @@ def load_towers(folder: Path) -> Embedder:
         CaptionerError: it is another task's.
     """
     task = tasks.of_folder(folder)
-    if folder.is_dir() and task.name != TASK:
+    if folder.is_dir() and not set(EMBEDDING_SIGNATURES) <= set(task.signatures):
         raise CaptionerError(
-            f"{folder} is a model of the task {task.name}; searching takes one that `captioner."
-            "train --recipe lit` makes"
+            f"{folder} is a model of the task {task.name}; searching takes one that embeds, as "
+            "`captioner.train --recipe lit` makes them"
         )
     from captioner.loading import load
 

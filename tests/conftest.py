@@ -80,8 +80,10 @@ def pytest_collection_finish(session):
     gc.set_threshold(20_000, 20, 100)
     if session.config.option.markexpr == "not slow" and "tensorflow" in sys.modules:
         import tensorflow as tf
+        from tiny_training import AS_THEY_ARE
 
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+        os.environ[AS_THEY_ARE] = "1"
 
 
 @pytest.fixture(scope="module", autouse=True)

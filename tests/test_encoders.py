@@ -183,8 +183,9 @@ def test_the_grid_of_regions(full_resnet50):
     assert images(pixels()).shape == (2, 4, 2048)
 
 
-def test_regions_go_row_by_row(images):
+def test_regions_go_row_by_row(full_resnet50):
     """A spot in one corner moves its own region the most."""
+    images = ImageEncoder(64)
     for region, (row, column) in enumerate([(0, 0), (0, 1), (1, 0), (1, 1)]):
         black = np.zeros((1, 64, 64, 3), np.uint8)
         spot = black.copy()

@@ -32,8 +32,8 @@ BELOW = {
     # A task is all that belongs to it, from the data to what commands print.
     "tasks": {
         "inputs", "models", "decoding", "learning", "metrics", "pretrained", "serving", "reporting",
-        "captioning", "classifying", "confidence", "deletion", "embedding", "evaluation", "loading",
-        "matching", "predicting",
+        "captioning", "classifying", "confidence", "deletion", "embedding", "evaluation", "joint",
+        "loading", "matching", "predicting",
     },
     # What is measured is all the rest.
     "measuring": {

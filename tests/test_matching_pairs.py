@@ -9,7 +9,7 @@ from captioner.inputs.pipeline import CachedImages
 from captioner.inputs.prompt_batches import TokenizedPrompts
 from captioner.inputs.records import Record
 from captioner.inputs.text import normalised
-from captioner.learning import matching, pairs, sentences
+from captioner.learning import closed_form, matching, pairs, sentences
 from captioner.learning.data import Images
 
 SAME = (("a dog", "one dog"), ("a cat", "A dog!"), ("a bird", "two birds"), ("a kite", "red kite"))
@@ -101,7 +101,7 @@ def test_the_hardest_are_the_nearest_that_are_wrong():
     vectors = rng.normal(size=(8, 5)).astype(np.float32)
     fit = sentences.Fit(None, None, np.zeros(5, np.float32), told, 0.0, 1.0)
     kept = np.array([0, 1, 3, 4])  # the third can't be read
-    found = pairs.Retrieval(kept, None, vectors, np.repeat(np.arange(4), 2), fit)
+    found = closed_form.Retrieval(kept, None, vectors, np.repeat(np.arange(4), 2), fit)
     made = [Record(str(at), None, own, "train") for at, own in enumerate(SAME)]
     made.insert(2, Record("lost", None, ("a kite",), "train"))
     data = pairs.examples(shown(made)._replace(unreadable=frozenset({2})))

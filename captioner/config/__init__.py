@@ -12,7 +12,7 @@ from captioner.config.reading import (
     settings,
 )
 from captioner.config.decoding import Decode
-from captioner.config.heads import Classify, Contrastive, Matching
+from captioner.config.heads import Classify, Contrastive, Joint, Matching
 from captioner.config.sections import Data, Model, Settings, Text, Train
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Contrastive",
     "Data",
     "Decode",
+    "Joint",
     "Matching",
     "Model",
     "Settings",

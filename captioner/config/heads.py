@@ -100,3 +100,52 @@ class Matching(Section):
     hardest: int = Field(default=20, ge=1, le=1000)
     """How many wrong images of a caption count as hard: the nearest in the retrieval model that
     start=sentences describes."""
+
+
+class Joint(Section):
+    """Captioning, contrastive learning and matching in one run, on the same encoders (task
+    `joint`; `contrastive` and `matching` have the settings of these heads).
+
+    A step's loss is alpha · captioning + beta · (contrastive · contrastive learning + matching ·
+    matching), each the mean over what it counts (tokens, captions, pairs). A weight of 0 leaves a
+    part out: it isn't computed, and its head stays as it began. Between parts that share nothing
+    trainable, as while both encoders are frozen, other weights hardly matter: AdamW takes out the
+    size of gradients again."""
+
+    alpha: float = Field(default=1.0, ge=0)
+    """Weight of captioning, the text's side."""
+
+    beta: float = Field(default=1.0, ge=0)
+    """Weight of what compares images with texts, the vision side: of both that follow together."""
+
+    contrastive: float = Field(default=1.0, ge=0)
+    """Weight of contrastive learning within beta."""
+
+    matching: float = Field(default=1.0, ge=0)
+    """Weight of matching within beta."""
+
+    rate: float = Field(default=0.25, gt=0, le=1)
+    """The rate of the contrastive and the matching head as a share of train.learning_rate: the
+    captioner begins at random, and these where a closed form puts them."""
+
+    dropout: float = Field(default=0.3, ge=0, lt=1)
+    """Dropout of the contrastive and the matching head, in the place of model.dropout and
+    model.feature_dropout, which are the captioner's."""
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Of each part in the loss, by its task's name."""
+        return {
+            "caption": self.alpha,
+            "contrastive": self.beta * self.contrastive,
+            "matching": self.beta * self.matching,
+        }
+
+    @pydantic.model_validator(mode="after")
+    def _trains_something(self) -> "Joint":
+        if not any(self.weights.values()):
+            raise ValueError(
+                "joint.alpha, or joint.beta with joint.contrastive or joint.matching, must be more "
+                "than 0: nothing would be trained"
+            )
+        return self

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from captioner.config.decoding import Decode
 from captioner.config.freezing import frozen_stages, wholly_frozen
-from captioner.config.heads import Classify, Contrastive, Matching
+from captioner.config.heads import Classify, Contrastive, Joint, Matching
 from captioner.config.section import Section
 
 
@@ -286,6 +286,7 @@ class Settings(Section):
     contrastive: Contrastive = Contrastive()
     classify: Classify = Classify()
     matching: Matching = Matching()
+    joint: Joint = Joint()
 
     @pydantic.model_validator(mode="after")
     def _consistent(self) -> "Settings":

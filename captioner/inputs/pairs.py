@@ -131,6 +131,83 @@ class _Alike:
             common[found] = 0
 
 
+class WrongImages:
+    """Draws wrong images for captions.
+
+    Args:
+        data: the captions.
+        negatives: k, wrong images of each caption.
+        mined: the share of them that is drawn among the nearest.
+        nearest: int [M, K]. Positions of the nearest wrong images, -1 where there are no more; None
+            with mined=0.
+    """
+
+    def __init__(
+        self,
+        data: Examples,
+        negatives: int = 1,
+        mined: float = 0.0,
+        nearest: np.ndarray | None = None,
+    ):
+        self._image = data.image
+        self._negatives = negatives
+        self._mined = mined if nearest is not None else 0.0
+        self._nearest = nearest
+        self._owners = owners(data.texts, data.image)
+        self._known = np.unique(data.image)
+
+    def __call__(self, captions: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """int64 [B, k]: wrong images of each caption of a step, of the step but for those that are
+        mined; -1 where there is none."""
+        pool = np.unique(self._image[captions])
+        found = np.full((len(captions), self._negatives), -1, np.int64)
+        for row, caption in enumerate(captions):
+            own = np.fromiter(self._owners[caption], np.int64)
+            others = pool[~np.isin(pool, own)]
+            if not len(others):  # a step of one image
+                others = self._known[~np.isin(self._known, own)]
+            if not len(others):
+                continue
+            near = np.zeros(0, np.int64)
+            if self._nearest is not None:
+                near = self._nearest[caption]
+                near = near[near >= 0]
+            for place in range(self._negatives):
+                hard = rng.random() < self._mined and len(near)
+                found[row, place] = rng.choice(near if hard else others)
+        return found
+
+
+def pair_columns(rows: np.ndarray) -> Batch:
+    """Each of B captions with its own image and with wrong ones, as a step takes them.
+
+    Args:
+        rows: int [B, 1 + k]. Which image, the caption's own first; -1 where there is none.
+
+    Returns:
+        `image_rows` and `text_rows`, int32 [P]; `right`, float32 [P]; and `weight`, what a pair
+        counts: an image's wrong ones together as much as the right one.
+    """
+    there = rows >= 0
+    right = np.zeros(rows.shape, np.float32)
+    right[:, 0] = 1
+    wrong = np.maximum(there.sum(1, keepdims=True) - 1, 1)
+    weight = np.where(right > 0, 1, 1 / wrong).astype(np.float32)
+    text_rows = np.broadcast_to(np.arange(len(rows))[:, None], rows.shape)
+    return {
+        "image_rows": rows[there].astype(np.int32),
+        "text_rows": text_rows[there].astype(np.int32),
+        "right": right[there],
+        "weight": weight[there],
+    }
+
+
+_ROWS, _FIGURES = tf.TensorSpec([None], tf.int32), tf.TensorSpec([None], tf.float32)
+
+PAIR_SPEC = {"image_rows": _ROWS, "text_rows": _ROWS, "right": _FIGURES, "weight": _FIGURES}
+"""The type of what `pair_columns` gives."""
+
+
 class PairBatches:
     """The batches of each epoch: every caption once with its image, and with wrong images.
 
@@ -142,10 +219,7 @@ class PairBatches:
         images: gives the images of positions.
         prompts: what the text encoder takes of texts, or what it gives of them.
         batch_size: captions of a step, over all replicas.
-        negatives: wrong images of each caption.
-        mined: the share of them that is drawn among the nearest.
-        nearest: int [M, K]. Positions of the nearest wrong images, -1 where there are no more; None
-            with mined=0.
+        negatives, mined, nearest: as `WrongImages` takes them.
         replicas: each step is divided among so many.
         seed: of all that is drawn.
 
@@ -175,13 +249,9 @@ class PairBatches:
         self._images = images
         self._prompts = prompts
         self._batch_size = batch_size
-        self._negatives = negatives
-        self._mined = mined if nearest is not None else 0.0
-        self._nearest = nearest
+        self._wrong = WrongImages(data, negatives, mined, nearest)
         self._replicas = replicas
         self._seed = seed
-        self._owners = owners(data.texts, data.image)
-        self._known = np.unique(data.image)
         self.steps = -(-len(data) // batch_size)
         """Steps of an epoch."""
 
@@ -206,45 +276,15 @@ class PairBatches:
             for rows in np.array_split(np.arange(len(captions)), self._replicas)
         ]
 
-    def _wrong(self, captions: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """int64 [B, k]: wrong images of each caption; -1 where there is none."""
-        pool = np.unique(self.data.image[captions])
-        found = np.full((len(captions), self._negatives), -1, np.int64)
-        for row, caption in enumerate(captions):
-            own = np.fromiter(self._owners[caption], np.int64)
-            others = pool[~np.isin(pool, own)]
-            if not len(others):  # a step of one image
-                others = self._known[~np.isin(self._known, own)]
-            if not len(others):
-                continue
-            near = np.zeros(0, np.int64)
-            if self._nearest is not None:
-                near = self._nearest[caption]
-                near = near[near >= 0]
-            for place in range(self._negatives):
-                hard = rng.random() < self._mined and len(near)
-                found[row, place] = rng.choice(near if hard else others)
-        return found
-
     def _batch(self, shown, images: Batch, captions: np.ndarray, pairs: np.ndarray) -> Batch:
         """A replica's share: its captions' pairs, with the images that they need."""
-        there = pairs >= 0
-        needed = np.unique(pairs[there])
+        needed = np.unique(pairs[pairs >= 0])
         rows = np.searchsorted(shown, needed)
-        right = np.zeros(pairs.shape, np.float32)
-        right[:, 0] = 1
-        # An image's wrong ones count together as much as the right one.
-        wrong = np.maximum(there.sum(1, keepdims=True) - 1, 1)
-        weight = np.where(right > 0, 1, 1 / wrong).astype(np.float32)
-        text_rows = np.broadcast_to(np.arange(len(captions))[:, None], pairs.shape)
         texts = self.data.prompts if self.data.prompts is not None else self.data.texts
         return {
             **{name: column[rows] for name, column in images.items()},
             **self._prompts([texts[one] for one in captions]),
-            "image_rows": np.searchsorted(needed, pairs[there]).astype(np.int32),
-            "text_rows": text_rows[there].astype(np.int32),
-            "right": right[there],
-            "weight": weight[there],
+            **pair_columns(np.where(pairs >= 0, np.searchsorted(needed, pairs), -1)),
         }
 
     def describe(self, epoch: int, step: int) -> str:
@@ -253,6 +293,4 @@ class PairBatches:
 
     def signature(self) -> dict[str, tf.TensorSpec]:
         """The type of a replica's batch, for tf.data."""
-        rows = dict.fromkeys(("image_rows", "text_rows"), tf.TensorSpec([None], tf.int32))
-        figures = dict.fromkeys(("right", "weight"), tf.TensorSpec([None], tf.float32))
-        return {**self._images.spec, **self._prompts.spec, **rows, **figures}
+        return {**self._images.spec, **self._prompts.spec, **PAIR_SPEC}

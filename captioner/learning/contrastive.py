@@ -14,7 +14,7 @@ from functools import partial
 import tensorflow as tf
 
 from captioner.config import Contrastive
-from captioner.inputs.wordpiece import BERT_INPUTS
+from captioner.inputs.wordpiece import BERT_INPUTS, READ
 from captioner.learning.objectives import Losses
 
 _FAR = -1e9
@@ -40,7 +40,7 @@ def _step(loss, model, batch, *, smoothing: float = 0.0, training: bool = True) 
     A caption's terms belong to its replica: they need all images for one direction and all captions
     for the other. Labels aren't smoothed: `smoothing` is not for objectives that compare.
     """
-    inputs = {name: batch[name] for name in BERT_INPUTS}
+    inputs = {name: batch[name] for name in (*BERT_INPUTS, *READ) if name in batch}
     images, texts = model(inputs | {"image": batch["image"]}, training=training)
     mine = batch["image_rows"]  # [b] of n
     shown = batch["position"]  # [n]: which image of the data set

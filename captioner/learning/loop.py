@@ -49,7 +49,7 @@ class Stage:
     rate: float = 1.0
     """Its rate as a share of `train.learning_rate`."""
     unit: str = "token"
-    """What its losses count, for the name of the figure `nats_per_token`."""
+    """What its losses count, for the name of a figure; a loss of several parts says it itself."""
 
 
 @dataclass
@@ -159,7 +159,7 @@ class Trainer:
                 unconnected_gradients=tf.UnconnectedGradients.ZERO,
             )
             gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
-            losses = Losses(*context.all_reduce(tf.distribute.ReduceOp.SUM, list(losses)))
+            losses = context.all_reduce(tf.distribute.ReduceOp.SUM, losses)
             gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
             gradients = [gradient / losses.count for gradient in gradients]
             return losses, optimisation.apply(gradients)
@@ -173,9 +173,10 @@ class Trainer:
             losses, norm = tf.nest.map_structure(
                 lambda one: strategy.experimental_local_results(one)[0], (losses, norm)
             )
+            nats = losses.parts or {"": losses.nats}  # a stage knows the unit of one
             return {
                 "loss": losses.loss / losses.count,
-                "nats": losses.nats / losses.count,
+                "nats": {unit: one / losses.count for unit, one in nats.items()},
                 "examples": losses.examples,
                 "gradient_norm": norm,
             }
@@ -244,7 +245,7 @@ class Trainer:
         for at in range(first, stage.batches.steps):
             started = time.perf_counter()
             row = self._steps[stage.objective](data, tf.constant(self.progress.step, tf.int64))
-            row = {key: float(value) for key, value in row.items()}
+            row = tf.nest.map_structure(float, row)
             self._check_finite(row, stage, epoch, at)
             self.progress.step += 1
             seconds = time.perf_counter() - started
@@ -253,7 +254,7 @@ class Trainer:
                 "epoch": epoch + 1,
                 "stage": stage.label,
                 "loss": row["loss"],
-                f"nats_per_{stage.unit}": row["nats"],
+                **{f"nats_per_{unit or stage.unit}": one for unit, one in row["nats"].items()},
                 "gradient_norm": row["gradient_norm"],
                 "learning_rate": float(self._optimisation.rate),
                 "examples_per_second": round(row["examples"] / seconds, 2),

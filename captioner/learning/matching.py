@@ -14,7 +14,9 @@ from captioner.inputs.files import batches
 from captioner.inputs.pairs import DRAWN, HARD, Pair, PairBatches, judged_pairs, owners
 from captioner.inputs.pipeline import CachedImages, Examples
 from captioner.inputs.prompt_batches import ReadPrompts, TokenizedPrompts
-from captioner.learning import pairs, sentences
+from captioner.inputs.records import Record
+from captioner.learning import closed_form, pairs, sentences
+from captioner.learning.closed_form import Retrieval
 from captioner.learning.data import Images
 from captioner.learning.loop import Stage
 from captioner.learning.objectives import Losses
@@ -77,18 +79,17 @@ def stages(
             f"{settings.data.spec} has one readable training image: wrong pairs need two"
         )
     images, nearest = train.source, None
-    if own.start == "sentences" or own.mined or pairs.stays(settings):
+    if own.start == "sentences" or own.mined or closed_form.stays(settings):
         wanted = "matching.start=sentences" if own.start == "sentences" else "matching.mined"
         how = (wanted, "matching.start=random with matching.mined=0")
-        found = pairs.retrieval_of(settings, built, train, how, tell, progress)
-        built.baseline.update(baseline(found, [train.records[at].captions for at in found.kept]))
-        told = None
+        found = closed_form.fitted(settings, built, train, how, tell, progress)
+        count, told = len(train.records), None
+        begin(settings, built, found, train.records)
         if own.start == "sentences":
-            begin_with(built.model, found.fit.kernel, found.fit.bias, found.fit.center)
-            told = _placed(found, found.fit.held_out, len(train.records))
+            told = found.placed(found.fit.held_out, count)
         seen = images.cache
         if not built.model.fusion.looks:
-            seen = Means(_placed(found, found.features, len(train.records)))
+            seen = Means(found.placed(found.features, count))
         images = CachedImages(seen, told)
         if own.mined:
             nearest = hardest(found, data, own.hardest, settings.train.seed)
@@ -106,11 +107,20 @@ def stages(
     return [Stage("epoch", made, settings.train.epochs, objective=match_loss, unit="pair")]
 
 
-def _placed(found: pairs.Retrieval, rows: np.ndarray, count: int) -> np.ndarray:
-    """Rows of the N images that can be read, at their positions among all: [count, V, ...]."""
-    whole = np.zeros((count, *rows.shape[1:]), np.float32)
-    whole[found.kept] = rows
-    return whole
+def begin(
+    settings: Settings, built: Built, found: Retrieval, records: Sequence[Record]
+) -> None:
+    """Gives the model the start that `matching.start=sentences` names, and the run its baseline.
+
+    Args:
+        settings: the run's.
+        built: the model.
+        found: the fitted retrieval model.
+        records: the training images.
+    """
+    built.baseline.update(baseline(found, [records[at].captions for at in found.kept]))
+    if settings.matching.start == "sentences":
+        begin_with(built.model, found.fit.kernel, found.fit.bias, found.fit.center)
 
 
 class Means:
@@ -136,7 +146,7 @@ def reader(settings: Settings, built: Built, data: Examples) -> TokenizedPrompts
     return TokenizedPrompts(built.prompt_tokenizer) if read is None else read
 
 
-def similarities(found: pairs.Retrieval, captions: slice, images: np.ndarray) -> np.ndarray:
+def similarities(found: Retrieval, captions: slice, images: np.ndarray) -> np.ndarray:
     """Of captions with images, each as the map of all the others sees it: float32 [m, n].
 
     Args:
@@ -148,7 +158,7 @@ def similarities(found: pairs.Retrieval, captions: slice, images: np.ndarray) ->
     return texts @ found.fit.held_out[images, 0].T  # the plain view
 
 
-def hardest(found: pairs.Retrieval, data: Examples, count: int, seed: int = 0) -> np.ndarray:
+def hardest(found: Retrieval, data: Examples, count: int, seed: int = 0) -> np.ndarray:
     """The nearest wrong images of each training caption: int64 [M, K], positions as in `data`, the
     nearest first, and -1 where there are no more."""
     rng = np.random.default_rng(seed)
@@ -168,7 +178,7 @@ def hardest(found: pairs.Retrieval, data: Examples, count: int, seed: int = 0) -
     return nearest
 
 
-def baseline(found: pairs.Retrieval, captions: Sequence[Sequence[str]]) -> dict[str, np.ndarray]:
+def baseline(found: Retrieval, captions: Sequence[Sequence[str]]) -> dict[str, np.ndarray]:
     """The retrieval model as one that says yes or no, from the similarity on at which most training
     pairs are judged rightly, each image seen through the map of all the others.
 

@@ -6,7 +6,7 @@ replicas with different numbers of tokens add up to exactly what one replica wou
 Legend: B captions, T tokens, S tokens of all captions together, V vocabulary.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -26,12 +26,15 @@ class Losses(NamedTuple):
         count: scalar. Terms (of captioning, tokens).
         nats: scalar. The cross-entropy without smoothing, summed.
         examples: scalar. Captions.
+        parts: scalars. Of an objective with several parts the nats of each, by the names of what
+            they are counted by; figures then have them in the place of `nats`.
     """
 
     loss: tf.Tensor
     count: tf.Tensor
     nats: tf.Tensor
     examples: tf.Tensor
+    parts: Mapping[str, tf.Tensor] = {}  # noqa: RUF012 - nobody adds to it
 
 
 def cross_entropy(logits, targets, smoothing: float = 0.0):

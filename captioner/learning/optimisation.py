@@ -71,8 +71,10 @@ class FusedAdamW(keras.optimizers.AdamW):
 class Optimisation:
     """The optimizers, the trainable variables of each, and their moving averages.
 
-    The encoders have an optimizer of their own when they are not frozen, at a rate of their own.
-    To be made in the strategy's scope.
+    The encoders have an optimizer of their own when they are not frozen, at a rate of their own. So
+    have heads that a model's `rates` name, by what their variables' names begin with, with a share
+    of the rate; their gradients are clipped by a norm of their own, so that how large they are is
+    nothing to the others. To be made in the strategy's scope.
 
     Args:
         model: the model; its variables exist.
@@ -90,10 +92,15 @@ class Optimisation:
     ):
         learned = [v for v in model.trainable_variables if not is_frozen(v, settings.freeze)]
         encoder = [v for v in learned if name(v).startswith(ENCODERS)]
-        ids = {id(v) for v in encoder}
+        heads = [
+            (share, [v for v in learned if name(v).startswith(begins)])
+            for begins, share in getattr(model, "rates", {}).items()
+        ]
+        ids = {id(v) for group in (encoder, *(group for _, group in heads)) for v in group}
         rest = [v for v in learned if id(v) not in ids]
+        self._clipped = [len(rest) + len(encoder), *(len(group) for _, group in heads)]
         courses, self.groups = [], []
-        for share, variables in ((1.0, rest), (settings.encoder_rate, encoder)):
+        for share, variables in ((1.0, rest), (settings.encoder_rate, encoder), *heads):
             if variables:
                 courses.append(schedule(settings, settings.learning_rate * share, stages, shares))
                 self.groups.append((_optimizer(settings, courses[-1], variables), variables))
@@ -113,12 +120,22 @@ class Optimisation:
     def apply(self, gradients: Sequence[tf.Tensor]) -> tf.Tensor:
         """Clips and applies gradients that are already summed over the replicas; returns their
         norm before clipping. Called in the replica context."""
-        gradients, norm = tf.clip_by_global_norm(gradients, self._clip)
+        gradients, norm = self._within(gradients)
         at = 0
         for optimizer, variables in self.groups:
             optimizer.apply(gradients[at : at + len(variables)], variables)
             at += len(variables)
         return norm
+
+    def _within(self, gradients: Sequence[tf.Tensor]) -> tuple[list[tf.Tensor], tf.Tensor]:
+        """Gradients clipped, and the norm of all of them before."""
+        clipped, norms, at = [], [], 0
+        for count in filter(None, self._clipped):
+            made, norm = tf.clip_by_global_norm(gradients[at : at + count], self._clip)
+            clipped += made
+            norms.append(norm)
+            at += count
+        return clipped, norms[0] if len(norms) == 1 else tf.linalg.global_norm(norms)
 
     def average(self, step: tf.Tensor) -> None:
         """Moves the averages. Called in the cross-replica context, after the step."""

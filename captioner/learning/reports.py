@@ -70,8 +70,9 @@ def draw_curves(
     loss.plot([row["step"] for row in rows], [row["loss"] for row in rows], label="loss", lw=1)
     for name in units:
         mine = [row for row in rows if name in row]
+        label = "cross-entropy" if len(units) == 1 else name.replace("_", " ")
         loss.plot(
-            [row["step"] for row in mine], [row[name] for row in mine], label="cross-entropy", lw=1
+            [row["step"] for row in mine], [row[name] for row in mine], label=label, lw=1
         )
     loss.set(title="training loss", xlabel="step", ylabel=", ".join(units).replace("_", " "))
     loss.legend()

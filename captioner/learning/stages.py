@@ -6,9 +6,6 @@ from typing import NamedTuple
 import numpy as np
 
 from captioner.config import Settings
-from captioner.errors import CaptionerError
-from captioner.inputs.features import FeatureCache
-from captioner.inputs.files import batches
 from captioner.inputs.pipeline import (
     Batches,
     CachedImages,
@@ -21,7 +18,8 @@ from captioner.inputs.prompt_batches import ReadPrompts
 from captioner.inputs.records import Record
 from captioner.inputs.text import normalised
 from captioner.inputs.texts import Texts
-from captioner.learning import sentences
+from captioner.learning import closed_form, sentences
+from captioner.learning.closed_form import Retrieval
 from captioner.learning.data import counting
 from captioner.learning.embeddings import embeddings
 from captioner.learning.loop import Stage
@@ -31,8 +29,6 @@ from captioner.models.build import Built
 from captioner.models.neighbours import Neighbours, leading_first
 
 Told = Callable[[np.ndarray, np.random.Generator], np.ndarray]
-
-_BATCH = 256
 
 # Bytes of what the text encoder gives of prompts; more is read in every step.
 _MOST_READ = 2**30
@@ -135,36 +131,26 @@ class Sentences(NamedTuple):
 def learn_sentences(
     settings: Settings,
     built: Built,
-    cache: FeatureCache,
+    found: Retrieval,
     records: Sequence[Record],
-    skip: set[int],
     texts: Texts | None,
-    tell: Callable[[str], None],
     progress: Callable[[int, int], None],
 ) -> Sentences:
-    """Fits the model's sentence head to the training images, and gives the model its neighbours.
+    """Gives the model's sentence head what was fitted to the training images, and the model its
+    neighbours.
 
     Args:
         settings: the run's.
         built: the model.
-        cache: the images' features.
-        records: the images, in the cache's order.
-        skip: positions of those that can't be read.
+        found: what was fitted.
+        records: the training images.
         texts: captions without images, or None.
-        tell: told how well the head fits.
         progress: told how many captions are embedded, and of how many.
-
-    Raises:
-        CaptionerError: fewer than two images.
     """
-    fitted = _fitted(settings, built, cache, records, skip, progress)
-    fit, captions, vectors = fitted.fit, fitted.captions, fitted.vectors
+    fit, vectors = found.fit, found.vectors
+    captions, _ = closed_form.captions_of([records[at] for at in found.kept])
     built.model.sentence_head.kernel.assign(fit.kernel)
     built.model.sentence_head.bias.assign(fit.bias)
-    tell(
-        f"sentence head: cosine {fit.cosine:.2f} between what images and their captions mean, "
-        "each image left out in turn"
-    )
     told = None
     if texts is not None:
         alone = embeddings(settings, built, texts.captions, progress)
@@ -176,70 +162,11 @@ def learn_sentences(
 
         captions, vectors = captions + texts.captions, np.concatenate([vectors, alone])
     if settings.model.neighbours:
-        asked = sentences.unit(fitted.features @ fit.kernel + fit.bias)
+        asked = sentences.unit(found.features @ fit.kernel + fit.bias)
         asked = asked.reshape(-1, vectors.shape[1])
-        vectors -= fit.center
+        vectors = vectors - fit.center
         built.model.neighbours = _neighbours(settings, built, captions, vectors, asked)
-    return Sentences(fitted.held_out, told)
-
-
-def held_out_sentences(
-    settings: Settings,
-    built: Built,
-    cache: FeatureCache,
-    records: Sequence[Record],
-    skip: set[int],
-    progress: Callable[[int, int], None],
-) -> np.ndarray:
-    """What a trained model's decoder was told of its training images: float32 [N, V, S]. The
-    arguments are those of `learn_sentences`; the model stays as it is."""
-    return _fitted(settings, built, cache, records, skip, progress).held_out
-
-
-class _Fitted(NamedTuple):
-    """A fit to the n images that can be read.
-
-    Attributes:
-        fit: of the sentence head.
-        held_out: float32 [N, V, S]. Its held-out embeddings; zeros for images that can't be read.
-        features: float32 [n, V, D]. What it was fitted to.
-        captions: of these images.
-        vectors: float32 [captions, S]. The same, embedded.
-    """
-
-    fit: sentences.Fit
-    held_out: np.ndarray
-    features: np.ndarray
-    captions: list[str]
-    vectors: np.ndarray
-
-
-def _fitted(
-    settings: Settings,
-    built: Built,
-    cache: FeatureCache,
-    records: Sequence[Record],
-    skip: set[int],
-    progress: Callable[[int, int], None],
-) -> _Fitted:
-    """The arguments are those of `learn_sentences`."""
-    kept = np.array([at for at in range(len(records)) if at not in skip])
-    if len(kept) < 2:
-        raise CaptionerError(
-            "model.sentence_head=true needs two readable training images or more; set it, and "
-            "model.neighbours, to false and 0"
-        )
-    captions = [caption for at in kept for caption in records[at].captions]
-    vectors = embeddings(settings, built, captions, progress)
-    owner = np.repeat(np.arange(len(kept)), [len(records[at].captions) for at in kept])
-    targets = np.zeros((len(kept), vectors.shape[1]), np.float32)
-    np.add.at(targets, owner, vectors)
-    targets /= np.bincount(owner)[:, None]
-    features = np.stack([means(cache, kept, view) for view in range(cache.views)], axis=1)
-    fit = sentences.fit(features, targets)
-    held_out = np.zeros((len(records), *fit.held_out.shape[1:]), np.float32)
-    held_out[kept] = fit.held_out
-    return _Fitted(fit, held_out, features, captions, vectors)
+    return Sentences(found.placed(fit.held_out, len(records)), told)
 
 
 def _neighbours(
@@ -259,12 +186,3 @@ def _neighbours(
     known = sentences.whitened(sentences.unit(vectors[rows]), settings.model.whitening)
     turn = leading_first(known, asked, nearest)
     return Neighbours(known, tokens[:, 1:], built.model.decoder.vocabulary, nearest, turn)
-
-
-def means(cache: FeatureCache, rows: np.ndarray, view: int) -> np.ndarray:
-    """The mean region of each image in a view: float32 [n, D]."""
-    parts = [
-        cache.rows(rows[part], np.full(len(rows[part]), view)).astype(np.float32).mean(1)
-        for part in batches(len(rows), _BATCH)
-    ]
-    return np.concatenate(parts)

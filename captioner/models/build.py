@@ -11,6 +11,7 @@ import numpy as np
 from captioner import pretrained
 from captioner.config import Settings
 from captioner.config.freezing import frozen_stages, stages
+from captioner.errors import CaptionerError
 from captioner.inputs.prompt_pieces import PromptTokenizer
 from captioner.inputs.text import END, SPECIAL, UNK, CaptionTokenizer, load_vocabulary
 from captioner.inputs.wordpiece import BertTokenizer
@@ -48,6 +49,41 @@ def image_encoder(settings: Settings, load: bool = True) -> ImageEncoder:
     return ImageEncoder(side, weights, begun, kind, load, name="image_encoder")
 
 
+def encoders(
+    settings: Settings, load: bool = True, reads: bool = True
+) -> tuple[ImageEncoder, TextEncoder | None]:
+    """Both encoders, with which every model that has two begins; the seed is set before.
+
+    Args:
+        settings: the run's.
+        load: as `build` takes it.
+        reads: whether the model is none without a text encoder.
+
+    Raises:
+        CaptionerError: a pretrained part can't be had, or there is no text encoder.
+    """
+    if reads and settings.model.text_encoder == "none":
+        raise CaptionerError(
+            f"the task {settings.task} needs a text encoder to read sentences: "
+            "model.text_encoder is none"
+        )
+    if load:  # nothing random is left where a checkpoint is restored
+        keras.utils.set_random_seed(settings.train.seed)
+    keras.config.set_dtype_policy("float32")
+    images = image_encoder(settings, load)
+    folder = pretrained.text_encoder(settings.model.text_encoder)
+    if folder is None:
+        return images, None
+    frozen = "text_encoder" in settings.train.freeze
+    return images, TextEncoder(folder, trainable=not frozen, name="text_encoder")
+
+
+def text_tokenizer(settings: Settings, texts: TextEncoder) -> BertTokenizer:
+    """What splits texts as a text encoder reads them."""
+    vocabulary = load_bert_vocabulary(texts.vocabulary_file)
+    return BertTokenizer(vocabulary, texts.lower_case, settings.text.max_prompt)
+
+
 def build(settings: Settings, vocabulary: Sequence[str], load: bool = True) -> Built:
     """Builds the model that the settings describe.
 
@@ -60,32 +96,36 @@ def build(settings: Settings, vocabulary: Sequence[str], load: bool = True) -> B
     Raises:
         CaptionerError: a pretrained part can't be had.
     """
-    if load:  # nothing random is left where a checkpoint is restored
-        keras.utils.set_random_seed(settings.train.seed)
-    keras.config.set_dtype_policy("float32")
-    images = image_encoder(settings, load)
+    return over(settings, vocabulary, *encoders(settings, load, reads=False), load)
+
+
+def over(
+    settings: Settings,
+    vocabulary: Sequence[str],
+    images: ImageEncoder,
+    words: TextEncoder | None,
+    load: bool = True,
+) -> Built:
+    """As `build`, on encoders that are there."""
     chooses = settings.model.answers > 0
     tokenizer = None if chooses else CaptionTokenizer(vocabulary)
     # The encoders compute in float32 (a Hub model's variables are); the rest as asked.
     policy = "mixed_bfloat16" if settings.train.precision == "bfloat16" else "float32"
     keras.config.set_dtype_policy(policy)
     try:
-        folder = pretrained.text_encoder(settings.model.text_encoder)
-        words, prompts, table = None, None, None
-        if folder is not None:
-            frozen = "text_encoder" in settings.train.freeze
-            words = TextEncoder(folder, trainable=not frozen, dtype="float32", name="text_encoder")
-            read = (
-                load_bert_vocabulary(words.vocabulary_file),
-                words.lower_case,
-                settings.text.max_prompt,
-            )
+        prompts, table = None, None
+        if words is not None:
             if settings.model.copying:
-                prompts = PromptTokenizer(tokenizer, *read)
+                prompts = PromptTokenizer(
+                    tokenizer,
+                    load_bert_vocabulary(words.vocabulary_file),
+                    words.lower_case,
+                    settings.text.max_prompt,
+                )
             else:
-                prompts = BertTokenizer(*read)
+                prompts = text_tokenizer(settings, words)
             if settings.model.embeddings == "encoder" and not chooses:
-                table = pretrained.word_embeddings(folder)
+                table = pretrained.word_embeddings(words.folder)
         size = (len(vocabulary), settings.model.units, settings.model.heads)
         if chooses:
             decoder = AnswerHead(*size, dropout=settings.model.dropout, name="decoder")

@@ -169,6 +169,7 @@ class TextEncoder(keras.layers.Layer):
         super().__init__(trainable=trainable, **kwargs)
         import tensorflow_hub as hub
 
+        self.folder = Path(handle)
         self.hub = hub.load(str(handle))
         learned = {id(variable) for variable in self.hub.trainable_variables}
         for index, variable in enumerate(self.hub.variables):

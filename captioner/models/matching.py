@@ -12,9 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from captioner import pretrained
 from captioner.config import Settings
-from captioner.errors import CaptionerError
 from captioner.inputs.wordpiece import BertTokenizer
 from captioner.models import build as parts
 from captioner.models.encoders import ImageEncoder, TextEncoder
@@ -181,23 +179,24 @@ def build(settings: Settings, load: bool = True) -> Built:
     Raises:
         CaptionerError: there is no text encoder, or a pretrained part can't be had.
     """
-    folder = pretrained.text_encoder(settings.model.text_encoder)
-    if folder is None:
-        raise CaptionerError(
-            "the task matching needs a text encoder to read sentences: model.text_encoder is none"
-        )
-    if load:  # nothing random is left where a checkpoint is restored
-        keras.utils.set_random_seed(settings.train.seed)
-    keras.config.set_dtype_policy("float32")
-    images = parts.image_encoder(settings, load)
-    frozen = "text_encoder" in settings.train.freeze
-    texts = TextEncoder(folder, trainable=not frozen, name="text_encoder")
+    images, texts = parts.encoders(settings, load)
+    return Built(over(settings, images, texts), parts.text_tokenizer(settings, texts))
+
+
+def over(
+    settings: Settings,
+    images: ImageEncoder,
+    texts: TextEncoder,
+    sentence_head: SentenceHead | None = None,
+) -> Matching:
+    """The model on encoders that are there, and on a sentence head if there is one."""
     own = settings.matching
     head, width = None, own.width
     if own.start == "sentences":
-        head, width = SentenceHead(texts.width, images.width, name="sentence_head"), texts.width
+        head = sentence_head or SentenceHead(texts.width, images.width, name="sentence_head")
+        width = texts.width
     sizes = (width, images.width, texts.width, settings.model.units, settings.model.heads)
-    model = Matching(
+    return Matching(
         images,
         texts,
         FUSIONS[own.fusion](*sizes, name="fusion"),
@@ -208,8 +207,6 @@ def build(settings: Settings, load: bool = True) -> Built:
         settings.model.feature_dropout,
         name="matching",
     )
-    vocabulary = parts.load_bert_vocabulary(texts.vocabulary_file)
-    return Built(model, BertTokenizer(vocabulary, texts.lower_case, settings.text.max_prompt))
 
 
 def begin_with(model: Matching, kernel: np.ndarray, bias: np.ndarray, center: np.ndarray) -> None:

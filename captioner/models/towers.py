@@ -11,9 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from captioner import pretrained
 from captioner.config import Settings
-from captioner.errors import CaptionerError
 from captioner.inputs.wordpiece import BERT_INPUTS, BertTokenizer
 from captioner.models import build as parts
 from captioner.models.encoders import ImageEncoder, TextEncoder
@@ -120,19 +118,14 @@ def build(settings: Settings, load: bool = True) -> Built:
     Raises:
         CaptionerError: there is no text encoder, or a pretrained part can't be had.
     """
-    folder = pretrained.text_encoder(settings.model.text_encoder)
-    if folder is None:
-        raise CaptionerError(
-            "the task contrastive needs a text encoder: model.text_encoder is none"
-        )
-    if load:  # nothing random is left where a checkpoint is restored
-        keras.utils.set_random_seed(settings.train.seed)
-    keras.config.set_dtype_policy("float32")
-    images = parts.image_encoder(settings, load)
-    frozen = "text_encoder" in settings.train.freeze
-    texts = TextEncoder(folder, trainable=not frozen, name="text_encoder")
+    images, texts = parts.encoders(settings, load)
+    return Built(over(settings, images, texts), parts.text_tokenizer(settings, texts))
+
+
+def over(settings: Settings, images: ImageEncoder, texts: TextEncoder) -> Towers:
+    """The towers on encoders that are there."""
     own = settings.contrastive
-    model = Towers(
+    return Towers(
         images,
         texts,
         texts.width if own.start == "sentences" else own.width,
@@ -140,8 +133,6 @@ def build(settings: Settings, load: bool = True) -> Built:
         settings.model.feature_dropout,
         name="towers",
     )
-    vocabulary = parts.load_bert_vocabulary(texts.vocabulary_file)
-    return Built(model, BertTokenizer(vocabulary, texts.lower_case, settings.text.max_prompt))
 
 
 def begin_with(model: Towers, kernel: np.ndarray, bias: np.ndarray, center: Sequence[float]):

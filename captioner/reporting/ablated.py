@@ -10,6 +10,8 @@ FULL, PLAIN = "full", "plain"
 # Scores that the table calls otherwise than scores.json.
 _NAMES = {
     "BLEU_4": "BLEU-4",
+    "text_to_image_R@10": "text to image R@10",
+    "image_to_text_R@10": "image to text R@10",
     "ROC_AUC": "ROC AUC",
     "hard.ROC_AUC": "hard ROC AUC",
     "hard.accuracy": "hard accuracy",

@@ -1,6 +1,6 @@
 """What the card of a captioner says."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from captioner import confidence
@@ -22,9 +22,9 @@ def parts(facts: Mapping[str, Any]) -> list[str]:
     return [
         _opening(facts),
         *model(facts),
-        *card_common.training(facts, _texts(facts)),
-        *card_common.scores(facts, _how(facts)),
-        *_confidence(facts),
+        *card_common.training(facts, texts(facts)),
+        *card_common.scores(facts, how(facts)),
+        *certainty(facts),
         *contract(facts),
         INTENDED_USE,
         LIMITS,
@@ -41,8 +41,8 @@ def _opening(facts) -> str:
     )
 
 
-def model(facts) -> list[str]:
-    """What it is made of."""
+def model(facts, heads: Sequence[tuple[str, str]] = ()) -> list[str]:
+    """What it is made of; `heads` are those that it has besides."""
     settings = facts["settings"]
     model, decode, train = settings["model"], facts["decode"], settings["train"]
     side = model["image_side"]
@@ -62,13 +62,14 @@ def model(facts) -> list[str]:
     else:
         rows += [("decoder", f"LSTM of {attention}{words}"), ("search", search(decode))]
     rows += [
+        *heads,
         ("stored in", card_common.numbers(facts)),
         ("ops", "core TensorFlow ops only: no tensorflow-text, no custom op"),
     ]
     return ["## The model", table(("", ""), rows)]
 
 
-def _texts(facts) -> list[str]:
+def texts(facts) -> list[str]:
     """What it read besides, and holds."""
     settings = facts["settings"]
     data = settings["data"]
@@ -93,7 +94,7 @@ def _texts(facts) -> list[str]:
     return notes
 
 
-def _how(facts) -> list[str]:
+def how(facts) -> list[str]:
     """How the captions that were scored came about."""
     how = facts["scores"].get("settings", {}) if facts.get("scores") else {}
     lines = []
@@ -107,7 +108,8 @@ def _how(facts) -> list[str]:
     return lines
 
 
-def _confidence(facts) -> list[str]:
+def certainty(facts) -> list[str]:
+    """What is known of captions' confidence."""
     if "calibration" not in facts:
         return []
     known = confidence.parse(facts["calibration"])

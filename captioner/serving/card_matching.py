@@ -70,26 +70,34 @@ def parts(facts: Mapping[str, Any]) -> list[str]:
 
 def _model(facts) -> list[str]:
     settings = facts["settings"]
-    model, own, frozen = settings["model"], settings["matching"], settings["train"]["freeze"]
+    model, frozen = settings["model"], settings["train"]["freeze"]
     side = model["image_side"]
     tuned = card_common.trained("image", frozen)
     bert = f"{code(last_name(model['text_encoder']))}, {card_common.trained('text', frozen)}"
+    rows = [
+        ("image encoder", f"{card_common.looks(facts)} at {side} × {side} pixels, {tuned}"),
+        ("text encoder", bert),
+        *head(facts),
+        ("stored in", card_common.numbers(facts)),
+        ("ops", "core TensorFlow ops only: no tensorflow-text, no custom op"),
+    ]
+    return ["## The model", table(("", ""), rows)]
+
+
+def head(facts) -> list[tuple[str, str]]:
+    """What judges, over two encoders, and how it was trained."""
+    own = facts["settings"]["matching"]
     starts = {
         "sentences": "sentence embeddings, the image's by a linear map in closed form",
         "random": "the mean region and the text's embedding",
     }
     wrong = f"{own['negatives']} for each right pair, {own['mined']:.0%} of them mined"
-    rows = [
-        ("image encoder", f"{card_common.looks(facts)} at {side} × {side} pixels, {tuned}"),
-        ("text encoder", bert),
+    return [
         ("what is joined", f"{starts[own['start']]}, projected"),
         ("fusion", _FUSED[own["fusion"]]),
         ("layers, head", f"{_widths(own['layers'])}; {_widths([*own['head'], 1])}, sigmoid"),
         ("objective", f"binary cross-entropy; wrong pairs: {wrong}"),
-        ("stored in", card_common.numbers(facts)),
-        ("ops", "core TensorFlow ops only: no tensorflow-text, no custom op"),
     ]
-    return ["## The model", table(("", ""), rows)]
 
 
 def _widths(layers) -> str:

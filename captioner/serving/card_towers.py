@@ -63,21 +63,27 @@ def parts(facts: Mapping[str, Any]) -> list[str]:
 
 def _model(facts) -> list[str]:
     settings = facts["settings"]
-    model, own, frozen = settings["model"], settings["contrastive"], settings["train"]["freeze"]
+    model, frozen = settings["model"], settings["train"]["freeze"]
     side = model["image_side"]
     tuned = card_common.trained("image", frozen)
     bert = f"{code(last_name(model['text_encoder']))}, {card_common.trained('text', frozen)}"
-    width = facts["signatures"].get("embed_text", {}).get("outputs", {}).get("embedding")
     rows = [
         ("image encoder", f"{card_common.looks(facts)} at {side} × {side} pixels, {tuned}"),
         ("text encoder", bert),
-        ("objective", _objective(own)),
+        *head(facts),
         ("stored in", card_common.numbers(facts)),
         ("ops", "core TensorFlow ops only: no tensorflow-text, no custom op"),
     ]
-    if width:
-        rows.insert(2, ("projections", f"linear, to {width['shape'][1]} dimensions"))
     return ["## The model", table(("", ""), rows)]
+
+
+def head(facts) -> list[tuple[str, str]]:
+    """What makes towers of two encoders, and how it was trained."""
+    rows = [("objective", _objective(facts["settings"]["contrastive"]))]
+    width = facts["signatures"].get("embed_text", {}).get("outputs", {}).get("embedding")
+    if width:
+        rows.insert(0, ("projections", f"linear, to {width['shape'][1]} dimensions"))
+    return rows
 
 
 def _objective(own: Mapping[str, Any]) -> str:

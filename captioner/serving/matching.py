@@ -3,14 +3,13 @@
 Legend: B pairs, N different images among them.
 """
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
-from captioner.inputs.images import decode_images
-from captioner.models.folded import FoldedResNet50
-from captioner.models.matching import Built
-from captioner.models.towers import trimmed
+from captioner.models.matching import Built, Matching
 from captioner.serving.contract import MATCHING_SIGNATURES
-from captioner.serving.folding import folded
+from captioner.serving.folding import folded, looking, reading
 from captioner.serving.served import Served
 from captioner.serving.signatures import filled
 
@@ -31,17 +30,24 @@ class ServedMatching(Served):
         self, built: Built, side: int, storage: str = "float32", precision: str = "float32"
     ):
         look, variables = folded(built.model, precision)
-        hidden = _Hidden(built, look, side)
-        super().__init__(hidden, variables, [built.prompt_tokenizer], storage)
+        tokenizer = built.prompt_tokenizer
+        hidden = Functions(built.model, looking(look, side), reading(tokenizer))
+        super().__init__(hidden, variables, [tokenizer], storage)
 
 
-class _Hidden:
-    """The functions themselves; no trackable object, so that Keras parts aren't saved by it."""
+class Functions:
+    """The functions themselves; no trackable object, so that Keras parts aren't saved by it.
 
-    def __init__(self, built: Built, look: FoldedResNet50, side: int):
-        self.built = built
-        self.look = look
-        self.side = side
+    Args:
+        model: what judges.
+        look: as `folding.looking` gives it.
+        read: as `folding.reading` gives it.
+    """
+
+    def __init__(self, model: Matching, look: Callable, read: Callable):
+        self._model = model
+        self._look = look
+        self._read = read
         match = tf.function(self.match, input_signature=_INPUTS, autograph=False)
         self.functions = dict.fromkeys(MATCHING_SIGNATURES, match)
 
@@ -51,11 +57,13 @@ class _Hidden:
         once."""
         asked = tf.size(image_bytes)
         different, rows = tf.unique(filled(image_bytes))
-        pixels, errors = decode_images(different, self.side)
-        model = self.built.model
-        inputs = trimmed(self.built.prompt_tokenizer(filled(text)))
+        features, errors = self._look(different)
+        model = self._model
         logits = model.judge(
-            model.see(self.look(pixels)), model.read(inputs), rows, tf.range(tf.size(rows))
+            model.see(features),
+            model.read(self._read(filled(text))),
+            rows,
+            tf.range(tf.size(rows)),
         )
         errors = tf.gather(errors, rows)
         found = tf.where(errors == "", tf.sigmoid(logits), 0.0)

@@ -6,16 +6,16 @@ same captions.
 Legend: B batch, K beams, T tokens, R regions, H, W rows and columns of the image grid.
 """
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 from captioner.config import Decode
 from captioner.decoding.captions import check, search
-from captioner.inputs.images import decode_images
 from captioner.inputs.text import PAD, UNK
 from captioner.models.build import Built
-from captioner.models.folded import FoldedResNet50
 from captioner.serving.contract import NOTHING, SIGNATURES
-from captioner.serving.folding import folded
+from captioner.serving.folding import folded, looking
 from captioner.serving.served import Served
 
 _IMAGES = tf.TensorSpec([None], tf.string, name="image_bytes")
@@ -29,14 +29,19 @@ _BLANK = r"[\p{Z}\p{Cc}]+"
 
 class Functions:
     """The functions themselves, of a captioner that searches; no trackable object, so that Keras
-    parts aren't saved by it."""
+    parts aren't saved by it.
 
-    def __init__(self, built: Built, resnet: FoldedResNet50, decode: Decode, side: int):
+    Args:
+        built: the model and its tokenizers.
+        look: as `folding.looking` gives it.
+        decode: how captions are searched.
+    """
+
+    def __init__(self, built: Built, look: Callable, decode: Decode):
         self.check(built, decode)
         self.built = built
-        self.resnet = resnet
         self.decode = decode
-        self.side = side
+        self._seen = look
         inputs = ([_IMAGES], [_IMAGES, _PROMPTS], [_IMAGES, _PROMPTS])
         self.functions = {
             name: tf.function(getattr(self, name), input_signature=signature, autograph=False)
@@ -109,8 +114,7 @@ class Functions:
     def look(self, image_bytes):
         """Files [B] -> features [N, R, D], errors [B] and which of the features each file has,
         int32 [B] or None for N = B in order."""
-        pixels, errors = decode_images(image_bytes, self.side)
-        return self.resnet(pixels), errors, None
+        return *self._seen(image_bytes), None
 
     def _search(self, image_bytes, prompt, attention=False):
         """What was found, with captions [B, K] and errors [B]."""
@@ -196,10 +200,10 @@ class ServedCaptioner(Served):
         precision: str = "float32",
         kind: type[Functions] = Functions,
     ):
-        resnet, variables = folded(built.model, precision)
+        look, variables = folded(built.model, precision)
         if built.model.neighbours is not None:
             variables += built.model.neighbours.variables
-        hidden = kind(built, resnet, decode, side)
+        hidden = kind(built, looking(look, side), decode)
         super().__init__(hidden, variables, [built.tokenizer, built.prompt_tokenizer], storage)
 
 

@@ -3,13 +3,13 @@
 Legend: B batch, E width of the common space.
 """
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
-from captioner.inputs.images import decode_images
-from captioner.models.folded import FoldedResNet50
-from captioner.models.towers import Built, trimmed
+from captioner.models.towers import Built, Towers
 from captioner.serving.contract import EMBEDDING_SIGNATURES
-from captioner.serving.folding import folded
+from captioner.serving.folding import folded, looking, reading
 from captioner.serving.served import Served
 from captioner.serving.signatures import filled
 
@@ -33,17 +33,24 @@ class ServedTowers(Served):
         self, built: Built, side: int, storage: str = "float32", precision: str = "float32"
     ):
         look, variables = folded(built.model, precision)
-        hidden = _Hidden(built, look, side)
-        super().__init__(hidden, variables, [built.prompt_tokenizer], storage)
+        tokenizer = built.prompt_tokenizer
+        hidden = Functions(built.model, looking(look, side), reading(tokenizer))
+        super().__init__(hidden, variables, [tokenizer], storage)
 
 
-class _Hidden:
-    """The functions themselves; no trackable object, so that Keras parts aren't saved by it."""
+class Functions:
+    """The functions themselves; no trackable object, so that Keras parts aren't saved by it.
 
-    def __init__(self, built: Built, look: FoldedResNet50, side: int):
-        self.built = built
-        self.look = look
-        self.side = side
+    Args:
+        model: the towers.
+        look: as `folding.looking` gives it.
+        read: as `folding.reading` gives it.
+    """
+
+    def __init__(self, model: Towers, look: Callable, read: Callable):
+        self._model = model
+        self._look = look
+        self._read = read
         self.functions = {
             name: tf.function(getattr(self, name), input_signature=[spec], autograph=False)
             for name, spec in zip(EMBEDDING_SIGNATURES, _INPUTS, strict=True)
@@ -52,13 +59,12 @@ class _Hidden:
     def embed_image(self, image_bytes):
         """Images [B] to unit vectors [B, E]; zeros and a reason where one can't be read."""
         asked = tf.size(image_bytes)
-        pixels, errors = decode_images(filled(image_bytes), self.side)
-        found = self.built.model.embed_images(self.look(pixels))
+        features, errors = self._look(filled(image_bytes))
+        found = self._model.embed_images(features)
         found = tf.where((errors == "")[:, None], found, 0.0)
         return {"embedding": found[:asked], "error": errors[:asked]}
 
     def embed_text(self, text):
         """Texts [B] to unit vectors [B, E]."""
         asked = tf.size(text)
-        inputs = trimmed(self.built.prompt_tokenizer(filled(text)))
-        return {"embedding": self.built.model.embed_texts(inputs)[:asked]}
+        return {"embedding": self._model.embed_texts(self._read(filled(text)))[:asked]}

@@ -20,6 +20,9 @@ To add one:
    and lets `tasks.teaching` load the teacher.
 3. Write `captioner/recipes/NAME.toml` that begins with `task = "NAME"`.
 
+A task may be made of others: `joint` trains their heads on the same encoders, and asks them for what
+they score, serve and print.
+
 The methods come in the order in which a run calls them: `begin`, `build`, `files`, `plan`, and when
 it is trained `restore`, `score`, `serve`, `card`. `learning.data` reads data and images for all of
 them; `learning.run`, `serving.trained`, `serving.exporting`, `loading` and the commands call them,
@@ -42,6 +45,7 @@ _MODULES = {
     "caption": "captioner.tasks.caption",
     "classify": "captioner.tasks.classify",
     "contrastive": "captioner.tasks.contrastive",
+    "joint": "captioner.tasks.joint",
     "matching": "captioner.tasks.matching",
     "summary": "captioner.tasks.summary",
     "vqa": "captioner.tasks.vqa",
@@ -233,9 +237,9 @@ def of_facts(facts: Mapping[str, Any], served: Sequence[str] | None = None) -> T
     if isinstance(settings, dict):
         return get(str(settings.get("task", _DEFAULT)))
     if served is not None:
-        for task in map(get, _MODULES):
-            if set(task.signatures) <= set(served):
-                return task
+        fitting = [task for task in map(get, _MODULES) if set(task.signatures) <= set(served)]
+        if fitting:  # a captioner may do more besides
+            return max(fitting, key=lambda task: len(task.signatures))
     return get(_DEFAULT)
 
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import tensorflow as tf
 
 from captioner import confidence, config, evaluation
@@ -18,9 +17,10 @@ from captioner.inputs.pipeline import CachedImages, Examples, examples
 from captioner.inputs.records import DataSet, Record
 from captioner.inputs.text import learn_vocabulary, load_vocabulary, save_vocabulary
 from captioner.inputs.texts import Texts, read_texts
-from captioner.learning.data import Images, counting, prepare_images, tell
+from captioner.learning import closed_form
+from captioner.learning.data import Images, counting, prepare_images, read_data, tell
 from captioner.learning.distillation import Teacher
-from captioner.learning.stages import held_out_sentences, learn_sentences, make_stages
+from captioner.learning.stages import learn_sentences, make_stages
 from captioner.learning.validation import Validation
 from captioner.models import neighbours
 from captioner.models.build import Built, build, load_run_vocabulary
@@ -28,8 +28,12 @@ from captioner.models.neighbours import Neighbours
 from captioner.serving import card_caption, signatures
 from captioner.serving.contract import SIGNATURES
 from captioner.tasks import Plan, Task, teaching
+from captioner.tasks.calling import caller
 
 _VOCABULARY = "vocabulary.txt"
+
+HOW = ("model.sentence_head=true", "model.sentence_head=false with model.neighbours=0")
+"""The setting that has a sentence head fitted, and what does without, for messages."""
 
 
 class Begun(NamedTuple):
@@ -83,10 +87,10 @@ class Captioning(Task):
         if built.model.sentence_head is not None:
             # Outside the strategy's scope, in which a Hub's encoder can't be run.
             with counting("embedding captions", "caption") as progress:
+                found = closed_form.fitted(settings, built, train, HOW, tell, progress)
                 known = learn_sentences(
-                    settings, built, images.cache, train.records, train.unreadable, begun.texts,
-                    tell, progress,
-                )  # fmt: skip
+                    settings, built, found, train.records, begun.texts, progress
+                )
             images = CachedImages(images.cache, known.images, images.teacher)
             told = known.texts
         if built.teacher is not None and isinstance(images, CachedImages):
@@ -117,11 +121,15 @@ class Captioning(Task):
 
     def restore(self, settings: Settings, run: Path) -> Built:
         built = build(settings, load_run_vocabulary(run), load=False)
+        self.find_neighbours(settings, run, built)
+        return built
+
+    def find_neighbours(self, settings: Settings, run: Path, built: Built) -> None:
+        """Gives a model the near captions of its run folder, if it has any."""
         if settings.model.neighbours:
             built.model.neighbours = Neighbours.load(
                 run / neighbours.FILE, built.model.decoder.vocabulary, settings.model.neighbours
             )
-        return built
 
     def score(
         self, settings: Settings, run: Path, data: DataSet, split: str
@@ -174,7 +182,7 @@ class Captioning(Task):
         calibration = confidence.read(folder / confidence.FILE)
         weights = confidence.fingerprint(folder) if calibration else None
         dumped = decode.model_dump(mode="json")  # as an export's come out of its file
-        return _captioner(folder, served.functions, dumped, served, calibration, weights)
+        return self.opened(folder, served.functions, dumped, served, calibration, weights)
 
     def open_export(
         self, folder: Path, saved: Any, about: dict[str, Any], beams: int | None = None
@@ -192,12 +200,39 @@ class Captioning(Task):
             calibration = None if known is None else confidence.parse(known)
         except ValueError:  # damaged, or another version's: captioning goes without
             calibration = None
-        return _captioner(folder, functions, settings, saved, calibration)
+        return self.opened(folder, functions, settings, saved, calibration, about=about)
+
+    def opened(
+        self,
+        folder: Path,
+        functions: Mapping[str, Callable],
+        settings: dict[str, Any],
+        keep: Any,
+        calibration: confidence.Calibration | None,
+        weights: str | None = None,
+        about: Mapping[str, Any] | None = None,
+    ) -> Captioner:
+        """What `captioner.load` gives, over the signatures of a run or an export.
+
+        Args:
+            folder: the run's, or the version's.
+            functions: the signatures.
+            settings, keep, calibration, weights: as `Captioner` takes them.
+            about: what an export says about itself; None of a run.
+        """
+        call = caller(functions)
+        return Captioner(
+            folder, call, settings, calibration=calibration, weights=weights, keep=keep
+        )
 
     def evaluate(self, arguments: argparse.Namespace, settings: Settings) -> None:
-        from captioner.tasks.caption_commands import evaluate
+        from captioner.tasks import caption_commands as commands
 
-        evaluate(arguments, settings)
+        commands.prepare(arguments)
+        model, data = commands.opened(arguments), read_data(settings)
+        scores = commands.evaluate(arguments, settings, model, data)
+        if arguments.scores:
+            evaluation.write_json(arguments.scores, scores)
 
     def predict(self, arguments: argparse.Namespace, images: Sequence[str]) -> int:
         from captioner.predicting import predict
@@ -213,12 +248,12 @@ def _taught(
     if teacher.built.model.sentence_head is None:
         return images
     theirs = teacher.settings.model_copy(update={"data": settings.data})
-    seen = images.teacher.cache
+    seen = images.teacher
     with counting("embedding captions", "caption") as progress:
-        told = held_out_sentences(
-            theirs, teacher.built, seen, train.records, train.unreadable, progress
-        )
-    return images.with_teacher(CachedImages(seen, told))
+        shown = train._replace(source=seen)
+        found = closed_form.fitted(theirs, teacher.built, shown, HOW, progress=progress)
+    told = found.placed(found.fit.held_out, len(train.records))
+    return images.with_teacher(CachedImages(seen.cache, told))
 
 
 def _read_texts(settings: Settings) -> Texts | None:
@@ -251,23 +286,6 @@ def _vocabulary(
     vocabulary = learn_vocabulary([*captions, *texts], settings.text.vocabulary)
     tell(f"vocabulary: {len(vocabulary)} WordPieces from {len(captions) + len(texts)} captions")
     return vocabulary
-
-
-def _captioner(
-    folder: Path,
-    functions: dict[str, Callable],
-    settings: dict,
-    keep: Any,
-    calibration: confidence.Calibration | None,
-    weights: str | None = None,
-) -> Captioner:
-    def call(signature: str, inputs: dict[str, list[bytes]]) -> dict[str, np.ndarray]:
-        tensors = {name: tf.constant(rows, tf.string) for name, rows in inputs.items()}
-        return {name: one.numpy() for name, one in functions[signature](**tensors).items()}
-
-    return Captioner(
-        folder, call, settings, calibration=calibration, weights=weights, keep=keep
-    )
 
 
 TASK = Captioning()

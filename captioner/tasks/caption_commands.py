@@ -4,9 +4,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from captioner.captioning import Captioner, checked
 from captioner.config import Settings
 from captioner.errors import CaptionerError
 from captioner.evaluation import table
+from captioner.inputs.records import DataSet
 
 _PAGE = "report.html"
 _SHOWN = 8
@@ -30,22 +32,36 @@ def spread(items: list, count: int) -> list:
     return items[::step][:count]
 
 
-def evaluate(arguments: argparse.Namespace, settings: Settings) -> None:
-    """Captions a split, prints the scores, and writes what was asked for."""
-    decode = [word for word in arguments.overrides if word.startswith("decode.")]
+def prepare(arguments: argparse.Namespace) -> None:
+    """What is better known, or done, before a model is loaded than after.
+
+    Raises:
+        CaptionerError: options that don't go together.
+    """
     if arguments.deletion:
         check_deletion(arguments)
-    if arguments.report:  # where that can't be, it is better known before than after
+    if arguments.report:
         report_file(arguments.report).parent.mkdir(parents=True, exist_ok=True)
 
-    from captioner import evaluation
-    from captioner.captioning import checked
-    from captioner.learning.data import counting, read_data, tell
+
+def opened(arguments: argparse.Namespace) -> Any:
+    """The model, with the `decode` settings that were asked for."""
     from captioner.loading import load
 
-    model = load(arguments.model, overrides=decode) if decode else load(arguments.model)
+    decode = [word for word in arguments.overrides if word.startswith("decode.")]
+    return load(arguments.model, overrides=decode) if decode else load(arguments.model)
+
+
+def evaluate(
+    arguments: argparse.Namespace, settings: Settings, model: Captioner, data: DataSet
+) -> dict[str, Any]:
+    """Captions a split, prints the scores, and writes what was asked for but for these, which it
+    returns."""
+    from captioner import evaluation
+    from captioner.learning.data import counting, tell
+    from captioner.loading import load
+
     against = checked(load(arguments.against)) if arguments.against else None
-    data = read_data(settings)
     records = data.split(arguments.split)
     if arguments.deletion and arguments.prompts == "data" and any(one.prompts for one in records):
         raise CaptionerError("--deletion is about captions without prompts: add --prompts none")
@@ -76,8 +92,6 @@ def evaluate(arguments: argparse.Namespace, settings: Settings) -> None:
         )
     }
     print(evaluation.table(scores))
-    if arguments.scores:
-        evaluation.write_json(arguments.scores, scores)
     if arguments.predictions:
         evaluation.write_json(
             arguments.predictions, evaluation.predictions(spec, outcome.captioned)
@@ -91,6 +105,7 @@ def evaluate(arguments: argparse.Namespace, settings: Settings) -> None:
         path = report_file(arguments.report)
         tell(f"writing {path}")
         evaluation.write_text(path, page(model, scores, rows, seed=arguments.seed))
+    return scores
 
 
 def check_deletion(arguments: argparse.Namespace) -> None:

@@ -17,14 +17,15 @@ from captioner.errors import CaptionerError
 from captioner.evaluation import circumstances, write_json
 from captioner.inputs.named import printable
 from captioner.inputs.records import DataSet, Problems, Record, check_unreadable
-from captioner.learning import linear_towers, pairs
+from captioner.learning import closed_form, linear_towers, pairs
 from captioner.learning.data import counting, prepare_images, read_data, tell
 from captioner.metrics import retrieval
 from captioner.models.towers import Built, build
 from captioner.serving import card_towers
 from captioner.serving.contract import EMBEDDING_SIGNATURES
 from captioner.serving.towers import ServedTowers
-from captioner.tasks import Plan, Task, class_scores, zero_shot, take_no_options
+from captioner.tasks import Plan, Task, class_scores, take_no_options, zero_shot
+from captioner.tasks.calling import caller
 
 _BATCH = 16
 _DOES = "embeds images and texts"
@@ -83,13 +84,13 @@ class Contrastive(Task):
         records = data.split(split)
         tell(f"embedding {len(records)} {split} images and their captions")
         model = self.open_run(settings, run)
-        scores, _ = _scored(model, records, settings.data.unreadable_limit)
+        scores, _ = scored(model, records, settings.data.unreadable_limit)
         if path.is_file():
             scores["baseline"] = _baseline_scores(settings, path, records)
-        return scores | {"settings": _conditions(model, settings.data.spec, split)}, None
+        return scores | {"settings": conditions(model, settings.data.spec, split)}, None
 
     def show(self, scores: dict[str, Any], seen: Any) -> str:
-        return _table(scores)
+        return table(scores)
 
     # An export.
 
@@ -114,11 +115,7 @@ class Contrastive(Task):
         self, folder: Path, saved: Any, about: dict[str, Any], **options: Any
     ) -> Embedder:
         take_no_options(folder, _DOES, options)
-        # Of a run that is known, it is the run's: their vectors are the same to rounding.
-        identity = about.get("weights")
-        if not isinstance(identity, str):
-            identity = confidence.digest(sorted((folder / "variables").iterdir()))
-        return _embedder(folder, dict(saved.signatures), identity, saved)
+        return _embedder(folder, dict(saved.signatures), identity_of(folder, about), saved)
 
     def evaluate(self, arguments: argparse.Namespace, settings: Settings) -> None:
         from captioner import config
@@ -129,15 +126,10 @@ class Contrastive(Task):
         if data.labelled:
             zero_shot.evaluate(arguments, settings, model, data)
             return
-        for name in ("confusion", "rows", "zero_shot"):
-            if getattr(arguments, name):
-                raise CaptionerError(
-                    f"--{name.replace('_', '-')} is about classes, and {settings.data.spec} has "
-                    "captions: name classes:DIR"
-                )
+        refuse(arguments, ("confusion", "rows", "zero_shot"), settings.data.spec)
         records = data.split(arguments.split)
         with counting("embedding") as progress:
-            scores, problems = _scored(
+            scores, problems = scored(
                 model, records, settings.data.unreadable_limit, progress
             )
         if problems:
@@ -146,8 +138,8 @@ class Contrastive(Task):
         if path.is_file():
             mine = config.load(arguments.model / "config.json")
             scores["baseline"] = _baseline_scores(mine, path, records)
-        scores["settings"] = _conditions(model, settings.data.spec, arguments.split)
-        print(_table(scores))
+        scores["settings"] = conditions(model, settings.data.spec, arguments.split)
+        print(table(scores))
         if arguments.scores:
             write_json(arguments.scores, scores)
 
@@ -195,6 +187,25 @@ def _row(found: Found, classes: bool) -> dict[str, Any]:
     return {"classes": [{"name": name, "similarity": similar} for name, similar in pairs]}
 
 
+def refuse(arguments: argparse.Namespace, names: Sequence[str], spec: str) -> None:
+    """Raises `CaptionerError` where options are given that are about classes."""
+    for name in names:
+        if getattr(arguments, name):
+            raise CaptionerError(
+                f"--{name.replace('_', '-')} is about classes, and {spec} has captions: name "
+                "classes:DIR"
+            )
+
+
+def identity_of(folder: Path, about: Mapping[str, Any]) -> str:
+    """What tells an export's vectors from those of other weights; of a run that is known it is the
+    run's, as their vectors are the same to rounding."""
+    identity = about.get("weights")
+    if isinstance(identity, str):
+        return identity
+    return confidence.digest(sorted((folder / "variables").iterdir()))
+
+
 def embedder_of(settings: Settings, built: Built, folder: Path) -> Embedder:
     """What towers embed that were never trained, for a baseline of the run in a folder."""
     served = ServedTowers(built, settings.model.image_side)
@@ -204,17 +215,13 @@ def embedder_of(settings: Settings, built: Built, folder: Path) -> Embedder:
 def _embedder(
     folder: Path, functions: dict[str, Callable], identity: str, keep: Any
 ) -> Embedder:
-    def call(signature: str, inputs: dict[str, list[bytes]]) -> dict[str, Any]:
-        tensors = {name: tf.constant(rows, tf.string) for name, rows in inputs.items()}
-        return {name: one.numpy() for name, one in functions[signature](**tensors).items()}
-
-    return Embedder(folder, call, identity, keep)
+    return Embedder(folder, caller(functions), identity, keep)
 
 
 # Scores.
 
 
-def _scored(
+def scored(
     model: Embedder,
     records: Sequence[Record],
     unreadable_limit: float,
@@ -230,7 +237,7 @@ def _scored(
     kept = [at for at, why in enumerate(errors) if not why]
     if not kept:
         raise CaptionerError(f"none of the images could be read ({bad[0]})")
-    captions, owner = pairs.captions_of([records[at] for at in kept])
+    captions, owner = closed_form.captions_of([records[at] for at in kept])
     found = retrieval.scores(vectors[kept], model.texts(captions), owner)
     return {"images": len(kept), "texts": len(captions), **found}, problems
 
@@ -242,7 +249,7 @@ def _fit_baseline(settings: Settings, data: DataSet, path: Path) -> None:
     if encoder.begun_shape != (encoder.regions, encoder.width):
         return  # what is cached are earlier stages: the encoder wasn't frozen
     with counting("embedding captions", "caption") as progress:
-        _, features, vectors, owner = pairs.frozen(settings, built, train, progress)
+        _, features, vectors, owner = closed_form.frozen(settings, built, train, progress)
     layers = linear_towers.fit(features, vectors, owner, _BASELINE_WIDTH, settings.train.seed)
     linear_towers.write(path, layers)
 
@@ -253,11 +260,11 @@ def _baseline_scores(settings: Settings, path: Path, records: Sequence[Record]) 
     own = settings.contrastive.model_copy(update=random)
     built = build(settings.model_copy(update={"contrastive": own}))
     linear_towers.put(path, built.model)
-    scores, _ = _scored(embedder_of(settings, built, path.parent), records, 1.0)
+    scores, _ = scored(embedder_of(settings, built, path.parent), records, 1.0)
     return {name: scores[name] for name in scores if name not in ("images", "texts")}
 
 
-def _conditions(model: Embedder, spec: str, split: str) -> dict[str, Any]:
+def conditions(model: Embedder, spec: str, split: str) -> dict[str, Any]:
     """What a reader must know to compare figures."""
     return {
         **circumstances(model, spec, split),
@@ -266,7 +273,7 @@ def _conditions(model: Embedder, spec: str, split: str) -> dict[str, Any]:
     }
 
 
-def _table(scores: Mapping[str, Any]) -> str:
+def table(scores: Mapping[str, Any]) -> str:
     """Both directions, and the baseline beside."""
     lines = [f"{scores['images']} images, {scores['texts']} captions"]
     baseline = scores.get("baseline", {})

@@ -1,6 +1,7 @@
 """Image-text matching: whether a sentence describes an image, as a probability."""
 
 import argparse
+import functools
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +22,7 @@ from captioner.serving import card_matching
 from captioner.serving.contract import MATCHING_SIGNATURES
 from captioner.serving.matching import ServedMatching
 from captioner.tasks import Plan, Task, matching_scores, take_no_options
+from captioner.tasks.calling import caller
 
 _BATCH = 16
 _DOES = "judges images and sentences"
@@ -140,10 +142,7 @@ class ImageTextMatching(Task):
 
 
 def _matcher(folder: Path, function: Callable, keep: Any) -> Matcher:
-    def call(inputs: dict[str, list[bytes]]) -> dict[str, Any]:
-        tensors = {name: tf.constant(rows, tf.string) for name, rows in inputs.items()}
-        return {name: one.numpy() for name, one in function(**tensors).items()}
-
+    call = functools.partial(caller({"match": function}), "match")
     return Matcher(folder, call, keep)
 
 
