@@ -249,7 +249,7 @@ def test_prompts_that_were_read_change_no_loss(tiny_encoder, kind):
             assert spec.is_compatible_with(tf.constant(batch[name])), name
         batch = {name: tf.constant(one) for name, one in batch.items()}
         losses = objective(model, batch, training=False)
-        found.append([float(one) for one in losses])
+        found.append([float(one) for one in losses[:4]])
     np.testing.assert_allclose(*found, rtol=2e-3)  # read ones are kept in half precision
 
 

@@ -309,7 +309,7 @@ def test_a_replica_without_captions_adds_nothing(model, prompts, images):
         return losses, [tf.convert_to_tensor(one) for one in gradients]
 
     losses, gradients = step(batch)
-    assert [float(one) for one in losses] == [0, 0, 0, 0]
+    assert [float(one) for one in losses[:4]] == [0, 0, 0, 0]
     assert not any(np.any(one) for one in gradients)  # NaN would be true
 
 
