@@ -218,8 +218,7 @@ async def _answer(reader: asyncio.StreamReader) -> tuple[str, bool]:
     length = int(head.split("content-length:")[1].split()[0])
     body = await reader.readexactly(length)
     status = head.split()[1]
-    # That of a model of a few steps may well be empty.
-    if status == "200" and not json.loads(body)["captions"]:
+    if status == "200" and not json.loads(body)["captions"][0]["text"]:
         status = "200 without a caption"
     return status, "connection: close" in head
 

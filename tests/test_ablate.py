@@ -264,7 +264,6 @@ def test_the_package_s_parts_leave_something_out_of_their_recipe():
     for path in files:
         parts, told = read_parts(path.stem), []
         found = variants(path.stem, None, [], parts, told.append)
-        # Of alternatives alone no model is the plain one.
         whole = ["full"] if all(one.instead for one in parts) else ["full", "plain"]
         assert [one.name for one in found[:2] if one.name in ("full", "plain")] == whole
         # What is about text needs a file of it; of alternatives one is what the recipe has.
