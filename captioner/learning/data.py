@@ -1,4 +1,4 @@
-"""What every task reads before it trains: the data set, and its images as the settings want them."""
+"""What every task reads before it trains: the data set, and its images as the settings say."""
 
 import contextlib
 import hashlib
@@ -12,6 +12,7 @@ from tqdm import tqdm
 from captioner import pretrained
 from captioner.config import Settings
 from captioner.config.freezing import stages
+from captioner.errors import CaptionerError
 from captioner.inputs import readers
 from captioner.inputs.features import FeatureCache, find_unreadable, open_features
 from captioner.inputs.pipeline import CachedImages, ReadImages
@@ -72,6 +73,15 @@ class Images(NamedTuple):
     def readable(self) -> bool:
         """Whether there is any that can be read."""
         return len(self.unreadable) < len(self.records)
+
+
+def check_training(settings: Settings, records: Sequence[Record]) -> None:
+    """Raises `CaptionerError` where there are no images to train on."""
+    if not records:
+        raise CaptionerError(
+            f"{settings.data.spec} has no training images: its split column or lists must name "
+            "some `train`"
+        )
 
 
 def prepare_images(

@@ -33,27 +33,16 @@ def parts(facts: Mapping[str, Any]) -> list[str]:
 
 def _opening(facts) -> str:
     reads = facts["settings"]["model"]["text_encoder"] != "none"
-    return OPENING.format(
-        looks=card_common.looks(facts),
-        reader="a BERT reads the prompt if there is one, " if reads else "",
-        captioner=text(facts["captioner"]),
-        exported=text(facts["exported"]),
-    )
+    reader = "a BERT reads the prompt if there is one, " if reads else ""
+    return card_common.opening(OPENING, facts, reader=reader)
 
 
 def model(facts, heads: Sequence[tuple[str, str]] = ()) -> list[str]:
     """What it is made of; `heads` are those that it has besides."""
     settings = facts["settings"]
-    model, decode, train = settings["model"], facts["decode"], settings["train"]
-    side = model["image_side"]
-    frozen = train["freeze"]
-    tuned = card_common.trained("image", frozen)
-    looks = card_common.looks(facts)
-    rows = [("image encoder", f"{looks} at {side} × {side} pixels, {tuned}")]
-    if model["text_encoder"] != "none":
-        bert = f"{code(last_name(model['text_encoder']))}, {card_common.trained('text', frozen)}"
-        longest = settings["text"]["max_prompt"]
-        rows.append(("text encoder", f"{bert}; reads prompts of up to {longest} WordPieces"))
+    model, decode = settings["model"], facts["decode"]
+    longest = f"; reads prompts of up to {settings['text']['max_prompt']} WordPieces"
+    rows = card_common.encoders(facts, longest)
     words = f", {facts['vocabulary']:,} WordPieces" if "vocabulary" in facts else ""
     attention = f"{model['units']} units, {model['heads']} heads of attention"
     if model.get("answers"):
@@ -64,7 +53,7 @@ def model(facts, heads: Sequence[tuple[str, str]] = ()) -> list[str]:
     rows += [
         *heads,
         ("stored in", card_common.numbers(facts)),
-        ("ops", "core TensorFlow ops only: no tensorflow-text, no custom op"),
+        card_common.OPS,
     ]
     return ["## The model", table(("", ""), rows)]
 

@@ -46,14 +46,9 @@ _LIMITS = """\
 def parts(facts: Mapping[str, Any]) -> list[str]:
     """All parts between the card's title and its versions."""
     names = facts.get("classes") or []
-    opening = _OPENING.format(
-        looks=card_common.looks(facts),
-        count=f"{len(names):,}" if names else "several",
-        captioner=text(facts["captioner"]),
-        exported=text(facts["exported"]),
-    )
+    count = f"{len(names):,}" if names else "several"
     return [
-        opening,
+        card_common.opening(_OPENING, facts, count=count),
         *_model(facts, names),
         *card_common.training(facts),
         *card_common.scores(facts, _how(facts)),
@@ -66,14 +61,12 @@ def parts(facts: Mapping[str, Any]) -> list[str]:
 
 
 def _model(facts, names) -> list[str]:
-    settings = facts["settings"]
-    side, frozen = settings["model"]["image_side"], settings["train"]["freeze"]
-    tuned = card_common.trained("image", frozen)
+    image_encoder, *_ = card_common.encoders(facts)
     rows = [
-        ("image encoder", f"{card_common.looks(facts)} at {side} × {side} pixels, {tuned}"),
+        image_encoder,
         ("head", "mean over the regions, a linear layer, softmax"),
         ("stored in", card_common.numbers(facts)),
-        ("ops", "core TensorFlow ops only: no tensorflow-text, no custom op"),
+        card_common.OPS,
     ]
     parts = ["## The model", table(("", ""), rows)]
     if names:

@@ -5,10 +5,39 @@ from collections.abc import Iterable, Sequence
 from captioner.models.image_nets import TITLES
 from captioner.serving.markdown import code, last_name, table, tensors, text
 
+OPS = ("ops", "core TensorFlow ops only: no tensorflow-text, no custom op")
+
+
+def opening(form: str, facts, **more: str) -> str:
+    """What begins a card: `form` with what looks at the picture, who exported it and when."""
+    known = {name: text(facts[name]) for name in ("captioner", "exported")}
+    return form.format(looks=looks(facts), **known, **more)
+
 
 def looks(facts) -> str:
     """What looks at the picture, by its name; runs of before there was a choice don't say."""
     return TITLES[facts["settings"]["model"].get("image_encoder", "resnet50")]
+
+
+def encoders(facts, longest: str = "") -> list[tuple[str, str]]:
+    """The rows of both encoders, or of the one there is; `longest` is what the text encoder
+    reads at most."""
+    settings = facts["settings"]
+    model, frozen = settings["model"], settings["train"]["freeze"]
+    side = model["image_side"]
+    rows = [
+        ("image encoder", f"{looks(facts)} at {side} × {side} pixels, {trained('image', frozen)}")
+    ]
+    if model["text_encoder"] != "none":
+        bert = f"{code(last_name(model['text_encoder']))}, {trained('text', frozen)}"
+        rows.append(("text encoder", bert + longest))
+    return rows
+
+
+def heads(facts, rows: Sequence[tuple[str, str]]) -> list[str]:
+    """What is made of both encoders: `rows`, and what goes for every model."""
+    made = [*encoders(facts), *rows, ("stored in", numbers(facts)), OPS]
+    return ["## The model", table(("", ""), made)]
 
 
 def training(facts, notes: Sequence[str] = ()) -> list[str]:

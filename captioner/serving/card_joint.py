@@ -5,7 +5,6 @@ from typing import Any
 
 from captioner.serving import card_caption, card_common, card_matching, card_towers
 from captioner.serving.card_text import INTENDED_USE, LIMITS
-from captioner.serving.markdown import text
 
 _OPENING = """\
 An image captioner that also finds and judges: a {looks} looks at the picture and a BERT reads
@@ -37,14 +36,9 @@ _NAMES = {
 
 def parts(facts: Mapping[str, Any]) -> list[str]:
     """All parts between the card's title and its versions."""
-    opening = _OPENING.format(
-        looks=card_common.looks(facts),
-        captioner=text(facts["captioner"]),
-        exported=text(facts["exported"]),
-    )
     contract = card_caption.contract(facts)
     return [
-        opening,
+        card_common.opening(_OPENING, facts),
         *card_caption.model(facts, _heads(facts)),
         *card_common.training(facts, card_caption.texts(facts)),
         *card_common.scores(facts, card_caption.how(facts)),

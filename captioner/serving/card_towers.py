@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from captioner.serving import card_common
-from captioner.serving.markdown import code, last_name, table, text
+from captioner.serving.markdown import code, text
 
 _OPENING = """\
 Two towers for retrieval: a {looks} looks at pictures, a BERT reads texts, and what belongs
@@ -44,14 +44,9 @@ _LIMITS = """\
 
 def parts(facts: Mapping[str, Any]) -> list[str]:
     """All parts between the card's title and its versions."""
-    opening = _OPENING.format(
-        looks=card_common.looks(facts),
-        captioner=text(facts["captioner"]),
-        exported=text(facts["exported"]),
-    )
     return [
-        opening,
-        *_model(facts),
+        card_common.opening(_OPENING, facts),
+        *card_common.heads(facts, head(facts)),
         *card_common.training(facts),
         *card_common.scores(facts, _how(facts)),
         *card_common.signatures(facts),
@@ -59,22 +54,6 @@ def parts(facts: Mapping[str, Any]) -> list[str]:
         _INTENDED,
         _LIMITS,
     ]
-
-
-def _model(facts) -> list[str]:
-    settings = facts["settings"]
-    model, frozen = settings["model"], settings["train"]["freeze"]
-    side = model["image_side"]
-    tuned = card_common.trained("image", frozen)
-    bert = f"{code(last_name(model['text_encoder']))}, {card_common.trained('text', frozen)}"
-    rows = [
-        ("image encoder", f"{card_common.looks(facts)} at {side} × {side} pixels, {tuned}"),
-        ("text encoder", bert),
-        *head(facts),
-        ("stored in", card_common.numbers(facts)),
-        ("ops", "core TensorFlow ops only: no tensorflow-text, no custom op"),
-    ]
-    return ["## The model", table(("", ""), rows)]
 
 
 def head(facts) -> list[tuple[str, str]]:

@@ -5,6 +5,7 @@ Legend: B batch, R regions, D image encoder width, P pieces.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -14,6 +15,7 @@ from captioner.inputs.wordpiece import BertTokenizer
 from captioner.models.encoders import Unfolded
 from captioner.models.folded import FoldedLite0, FoldedResNet50
 from captioner.models.towers import trimmed
+from captioner.serving.served import Hidden, Served
 
 Folded = FoldedResNet50 | FoldedLite0 | Unfolded
 
@@ -59,3 +61,25 @@ def reading(tokenizer: BertTokenizer) -> Callable:
     return tf.function(
         lambda texts: trimmed(tokenizer(texts)), input_signature=_STRINGS, autograph=False
     )
+
+
+class ServedTexts(Served):
+    """The signatures of a model that reads a text as it is, in an image's place or beside it.
+
+    Args:
+        built: the model and its `prompt_tokenizer`.
+        side: int. Pixels of the square that images are resized to.
+        storage: what matrices are stored in when this is saved, one of `compact.STORAGES`.
+        precision: what the image encoder's convolutions compute in, one of `folded.PRECISIONS`.
+    """
+
+    kind: Callable[[Any, Callable, Callable], Hidden]
+    """Makes the functions of the model, what `looking` gives, and what `reading` gives."""
+
+    def __init__(
+        self, built: Any, side: int, storage: str = "float32", precision: str = "float32"
+    ):
+        look, variables = folded(built.model, precision)
+        tokenizer = built.prompt_tokenizer
+        hidden = self.kind(built.model, looking(look, side), reading(tokenizer))
+        super().__init__(hidden, variables, [tokenizer], storage)

@@ -7,32 +7,12 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from captioner.models.matching import Built, Matching
+from captioner.models.matching import Matching
 from captioner.serving.contract import MATCHING_SIGNATURES
-from captioner.serving.folding import folded, looking, reading
-from captioner.serving.served import Served
+from captioner.serving.folding import ServedTexts
 from captioner.serving.signatures import filled
 
 _INPUTS = [tf.TensorSpec([None], tf.string, name=name) for name in ("image_bytes", "text")]
-
-
-class ServedMatching(Served):
-    """The signatures over a built model.
-
-    Args:
-        built: the model and its tokenizer.
-        side: int. Pixels of the square that images are resized to.
-        storage: what matrices are stored in when this is saved, one of `compact.STORAGES`.
-        precision: what the image encoder's convolutions compute in, one of `folded.PRECISIONS`.
-    """
-
-    def __init__(
-        self, built: Built, side: int, storage: str = "float32", precision: str = "float32"
-    ):
-        look, variables = folded(built.model, precision)
-        tokenizer = built.prompt_tokenizer
-        hidden = Functions(built.model, looking(look, side), reading(tokenizer))
-        super().__init__(hidden, variables, [tokenizer], storage)
 
 
 class Functions:
@@ -68,3 +48,9 @@ class Functions:
         errors = tf.gather(errors, rows)
         found = tf.where(errors == "", tf.sigmoid(logits), 0.0)
         return {"probability": found[:asked], "error": errors[:asked]}
+
+
+class ServedMatching(ServedTexts):
+    """The signatures over a built `models.matching.Built`."""
+
+    kind = Functions

@@ -7,35 +7,15 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from captioner.models.towers import Built, Towers
+from captioner.models.towers import Towers
 from captioner.serving.contract import EMBEDDING_SIGNATURES
-from captioner.serving.folding import folded, looking, reading
-from captioner.serving.served import Served
+from captioner.serving.folding import ServedTexts
 from captioner.serving.signatures import filled
 
 _INPUTS = (
     tf.TensorSpec([None], tf.string, name="image_bytes"),
     tf.TensorSpec([None], tf.string, name="text"),
 )
-
-
-class ServedTowers(Served):
-    """The signatures over built towers.
-
-    Args:
-        built: the towers and their tokenizer.
-        side: int. Pixels of the square that images are resized to.
-        storage: what matrices are stored in when this is saved, one of `compact.STORAGES`.
-        precision: what the image encoder's convolutions compute in, one of `folded.PRECISIONS`.
-    """
-
-    def __init__(
-        self, built: Built, side: int, storage: str = "float32", precision: str = "float32"
-    ):
-        look, variables = folded(built.model, precision)
-        tokenizer = built.prompt_tokenizer
-        hidden = Functions(built.model, looking(look, side), reading(tokenizer))
-        super().__init__(hidden, variables, [tokenizer], storage)
 
 
 class Functions:
@@ -68,3 +48,9 @@ class Functions:
         """Texts [B] to unit vectors [B, E]."""
         asked = tf.size(text)
         return {"embedding": self._model.embed_texts(self._read(filled(text)))[:asked]}
+
+
+class ServedTowers(ServedTexts):
+    """The signatures over a built `models.towers.Built`."""
+
+    kind = Functions

@@ -18,7 +18,14 @@ from captioner.inputs.records import DataSet, Record
 from captioner.inputs.text import learn_vocabulary, load_vocabulary, save_vocabulary
 from captioner.inputs.texts import Texts, read_texts
 from captioner.learning import closed_form
-from captioner.learning.data import Images, counting, prepare_images, read_data, tell
+from captioner.learning.data import (
+    Images,
+    check_training,
+    counting,
+    prepare_images,
+    read_data,
+    tell,
+)
 from captioner.learning.distillation import Teacher
 from captioner.learning.stages import learn_sentences, make_stages
 from captioner.learning.validation import Validation
@@ -277,11 +284,7 @@ def _vocabulary(
         return own if theirs is None else teaching.same(settings, path, own, theirs)
     if theirs is not None:
         return theirs
-    if not records:
-        raise CaptionerError(
-            f"{settings.data.spec} has no training images: its split column or lists must name "
-            "some `train`"
-        )
+    check_training(settings, records)
     captions = [caption for record in records for caption in record.captions]
     vocabulary = learn_vocabulary([*captions, *texts], settings.text.vocabulary)
     tell(f"vocabulary: {len(vocabulary)} WordPieces from {len(captions) + len(texts)} captions")

@@ -20,6 +20,7 @@ from captioner.learning.classes import labels, of_one_class
 from captioner.learning.data import tell
 from captioner.metrics import classification
 from captioner.reporting import confusions
+from captioner.tasks.printing import Said
 
 _SHOWN = 6
 
@@ -171,6 +172,13 @@ def line_of(one: Found, count: int = 3) -> str:
     """'dog 0.91, cat 0.05, bird 0.01'."""
     pairs = zip(one.classes[:count], one.probabilities, strict=False)
     return ", ".join(f"{name} {chance:.2f}" for name, chance in pairs)
+
+
+def said(one: Found, measure: str) -> Said:
+    """What there is to print of an image; in JSON each class has its `measure`."""
+    pairs = zip(one.classes, one.probabilities, strict=True)
+    row = {"classes": [{"name": name, measure: value} for name, value in pairs]}
+    return Said(row, line_of(one), one.error)
 
 
 def write(arguments: argparse.Namespace, outcome: Outcome, scores: dict[str, Any]) -> None:

@@ -2,8 +2,6 @@
 
 import argparse
 import dataclasses
-import json
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,6 @@ from captioner.classifying import Classifier
 from captioner.config import Settings
 from captioner.errors import CaptionerError
 from captioner.evaluation import circumstances
-from captioner.inputs.named import printable
 from captioner.inputs.records import DataSet, Problems
 from captioner.learning import classes
 from captioner.learning.data import counting, prepare_images, read_data, tell
@@ -22,12 +19,12 @@ from captioner.models.classifier import Built, build
 from captioner.serving import card_classes
 from captioner.serving.classes import ServedClassifier
 from captioner.serving.contract import CLASS_SIGNATURES
-from captioner.tasks import Plan, Task, class_scores, names, teaching, take_no_options
+from captioner.tasks import Plan, Task, class_scores, names, take_no_options, teaching
 from captioner.tasks.class_scores import Outcome
+from captioner.tasks.printing import show
 
 _CLASSES = "classes.txt"
 _PICTURE = "confusion.png"
-_BATCH = 32
 _DOES = "names classes of images"
 
 
@@ -140,24 +137,11 @@ class Classifying(Task):
         from captioner.loading import load
 
         model = load(arguments.model)
-        failed = False
-        for start in range(0, len(images), _BATCH):
-            chunk = images[start : start + _BATCH]
-            for image, found in zip(chunk, model.classify(chunk), strict=True):
-                failed |= found.error is not None
-                if arguments.json:
-                    pairs = zip(found.classes, found.probabilities, strict=True)
-                    row = {
-                        "image": image,
-                        "classes": [{"name": name, "probability": p} for name, p in pairs],
-                        "error": found.error,
-                    }
-                    print(json.dumps(row), flush=True)
-                elif found.error:
-                    print(f"{printable(image)}: {found.error}", file=sys.stderr)
-                else:
-                    print(f"{printable(image)}\t{class_scores.line_of(found)}", flush=True)
-        return 1 if failed else 0
+        return show(
+            images,
+            lambda chunk: [class_scores.said(one, "probability") for one in model.classify(chunk)],
+            arguments.json,
+        )
 
 
 def _classifier(folder: Path, function: Callable, known: Sequence[str], keep: Any) -> Classifier:

@@ -1,24 +1,20 @@
 """Two towers, for retrieval: images and texts as points of one space."""
 
 import argparse
-import json
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
 from captioner import confidence
-from captioner.classifying import Found
 from captioner.config import Classify, Settings
 from captioner.embedding import Embedder
 from captioner.errors import CaptionerError
 from captioner.evaluation import circumstances, write_json
-from captioner.inputs.named import printable
 from captioner.inputs.records import DataSet, Problems, Record, check_unreadable
 from captioner.learning import closed_form, linear_towers, pairs
-from captioner.learning.data import counting, prepare_images, read_data, tell
+from captioner.learning.data import check_training, counting, prepare_images, read_data, tell
 from captioner.metrics import retrieval
 from captioner.models.towers import Built, build
 from captioner.serving import card_towers
@@ -26,8 +22,8 @@ from captioner.serving.contract import EMBEDDING_SIGNATURES
 from captioner.serving.towers import ServedTowers
 from captioner.tasks import Plan, Task, class_scores, take_no_options, zero_shot
 from captioner.tasks.calling import caller
+from captioner.tasks.printing import Said, show
 
-_BATCH = 16
 _DOES = "embeds images and texts"
 # Of the baseline's space; wider scored no better.
 _BASELINE_WIDTH = 256
@@ -46,11 +42,7 @@ class Contrastive(Task):
     # A run.
 
     def begin(self, settings: Settings, run: Path, data: DataSet) -> None:
-        if not data.split("train"):
-            raise CaptionerError(
-                f"{settings.data.spec} has no training images: its split column or lists must "
-                "name some `train`"
-            )
+        check_training(settings, data.split("train"))
 
     def build(self, settings: Settings, begun: None) -> Built:
         return build(settings)
@@ -161,30 +153,18 @@ class Contrastive(Task):
             vectors = model.texts([arguments.prompt])
         # A text is compared as a class whose name nobody asks for.
         names = arguments.classes or [arguments.prompt]
-        failed = False
-        for start in range(0, len(images), _BATCH):
-            chunk = images[start : start + _BATCH]
-            made = zero_shot.ranked(model, chunk, names, vectors, len(names))
-            for image, found in zip(chunk, made, strict=True):
-                failed |= found.error is not None
-                if arguments.json:
-                    row = {"image": image, **_row(found, bool(arguments.classes))}
-                    print(json.dumps(row | {"error": found.error}), flush=True)
+
+        def say(chunk: Sequence[str]) -> Iterator[Said]:
+            for found in zero_shot.ranked(model, chunk, names, vectors, len(names)):
+                if arguments.classes:
+                    yield class_scores.said(found, "similarity")
                 elif found.error:
-                    print(f"{printable(image)}: {found.error}", file=sys.stderr)
-                elif arguments.classes:
-                    print(f"{printable(image)}\t{class_scores.line_of(found)}", flush=True)
+                    yield Said({"similarity": None}, "", found.error)
                 else:
-                    print(f"{printable(image)}\t{found.probabilities[0]:.4f}", flush=True)
-        return 1 if failed else 0
+                    similarity = found.probabilities[0]
+                    yield Said({"similarity": similarity}, f"{similarity:.4f}", None)
 
-
-def _row(found: Found, classes: bool) -> dict[str, Any]:
-    """What is said of an image in JSON."""
-    if not classes:
-        return {"similarity": None if found.error else found.probabilities[0]}
-    pairs = zip(found.classes, found.probabilities, strict=True)
-    return {"classes": [{"name": name, "similarity": similar} for name, similar in pairs]}
+        return show(images, say, arguments.json)
 
 
 def refuse(arguments: argparse.Namespace, names: Sequence[str], spec: str) -> None:

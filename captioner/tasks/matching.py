@@ -2,9 +2,7 @@
 
 import argparse
 import functools
-import json
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +10,9 @@ import tensorflow as tf
 
 from captioner.config import Settings
 from captioner.errors import CaptionerError
-from captioner.inputs.named import printable
 from captioner.inputs.records import DataSet
 from captioner.learning import matching
-from captioner.learning.data import counting, prepare_images, tell
+from captioner.learning.data import check_training, counting, prepare_images, tell
 from captioner.matching import Matcher
 from captioner.models.matching import Built, build
 from captioner.serving import card_matching
@@ -23,8 +20,8 @@ from captioner.serving.contract import MATCHING_SIGNATURES
 from captioner.serving.matching import ServedMatching
 from captioner.tasks import Plan, Task, matching_scores, take_no_options
 from captioner.tasks.calling import caller
+from captioner.tasks.printing import Said, show
 
-_BATCH = 16
 _DOES = "judges images and sentences"
 
 
@@ -42,11 +39,7 @@ class ImageTextMatching(Task):
     # A run.
 
     def begin(self, settings: Settings, run: Path, data: DataSet) -> None:
-        if not data.split("train"):
-            raise CaptionerError(
-                f"{settings.data.spec} has no training images: its split column or lists must "
-                "name some `train`"
-            )
+        check_training(settings, data.split("train"))
 
     def build(self, settings: Settings, begun: None) -> Built:
         return build(settings)
@@ -124,21 +117,14 @@ class ImageTextMatching(Task):
                 "--prompt TEXT"
             )
         model = load(arguments.model)
-        failed = False
-        for start in range(0, len(images), _BATCH):
-            chunk = images[start : start + _BATCH]
+
+        def say(chunk: Sequence[str]) -> Iterator[Said]:
             found, errors = model.match(chunk, [arguments.prompt] * len(chunk))
-            for image, probability, error in zip(chunk, found, errors, strict=True):
-                failed |= bool(error)
-                if arguments.json:
-                    shown = None if error else float(probability)
-                    row = {"image": image, "probability": shown, "error": error or None}
-                    print(json.dumps(row), flush=True)
-                elif error:
-                    print(f"{printable(image)}: {error}", file=sys.stderr)
-                else:
-                    print(f"{printable(image)}\t{probability:.4f}", flush=True)
-        return 1 if failed else 0
+            for probability, error in zip(found, errors, strict=True):
+                row = {"probability": None if error else float(probability)}
+                yield Said(row, f"{probability:.4f}", error)
+
+        return show(images, say, arguments.json)
 
 
 def _matcher(folder: Path, function: Callable, keep: Any) -> Matcher:

@@ -18,6 +18,7 @@ from captioner.metrics import Scorer
 from captioner.models.build import Built
 from captioner.serving.answer_signatures import SharedImages
 from captioner.serving.signatures import ServedCaptioner
+from captioner.tasks import prompted
 from captioner.tasks.caption import Begun, Captioning
 
 _SHOWN = 6
@@ -38,21 +39,11 @@ class Summarising(Captioning):
     example = "IMAGE --prompt 'the text around it'"
 
     def begin(self, settings: Settings, run: Any, data: DataSet) -> Begun:
-        if settings.model.text_encoder == "none":
-            raise CaptionerError(
-                "summaries need a text encoder to read the text: model.text_encoder is none"
-            )
-        if settings.train.reward_epochs:
-            raise CaptionerError(
-                "train.reward_epochs is about captions without prompts: set it to 0 for summaries"
-            )
-        train = data.split("train")
-        if train and not any(any(asked(record)) for record in train):
-            raise CaptionerError(
-                f"{settings.data.spec} has no texts around its images: the recipe summary reads "
-                "demo, or csv:FILE and jsonl:FILE with the columns image, prompt (the text) and "
-                "caption (the sentence)"
-            )
+        kinds = (
+            "demo, or csv:FILE and jsonl:FILE with the columns image, prompt (the text) and caption "
+            "(the sentence)"
+        )
+        prompted.check(settings, data, "texts around its images", kinds)
         return super().begin(settings, run, data)
 
     def validation(self, settings: Settings, built: Built, dev: Images) -> PromptedValidation:

@@ -14,7 +14,6 @@ from typing import Any
 from captioner.config import Settings
 from captioner.errors import CaptionerError
 from captioner.inputs.pipeline import Examples
-from captioner.inputs.questions import asked
 from captioner.inputs.records import DataSet, Record
 from captioner.learning.answering import (
     CURVES,
@@ -31,9 +30,8 @@ from captioner.models.build import Built, build
 from captioner.serving import card_answers
 from captioner.serving.answer_signatures import ChosenAnswers, SharedImages
 from captioner.serving.signatures import ServedCaptioner
-from captioner.tasks import Plan, names, teaching, vqa_scores
+from captioner.tasks import Plan, names, prompted, teaching, vqa_scores
 from captioner.tasks.caption import Begun, Captioning
-
 
 _ANSWERS = "answers.txt"
 
@@ -48,24 +46,14 @@ class Answering(Captioning):
     example = "IMAGE --prompt 'what is this?'"
 
     def begin(self, settings: Settings, run: Path, data: DataSet) -> Begun:
-        if settings.model.text_encoder == "none":
-            raise CaptionerError(
-                "questions need a text encoder to read them: model.text_encoder is none"
-            )
-        if settings.train.reward_epochs:
-            raise CaptionerError(
-                "train.reward_epochs is about captions without prompts: set it to 0 for questions"
-            )
-        train = data.split("train")
-        if train and not any(any(asked(record)) for record in train):
-            raise CaptionerError(
-                f"{settings.data.spec} has no questions: the recipe vqa reads vqa:DIR, demo, or "
-                "csv:FILE and jsonl:FILE with the columns image, prompt (the question) and caption "
-                "(the answer)"
-            )
+        kinds = (
+            "vqa:DIR, demo, or csv:FILE and jsonl:FILE with the columns image, prompt (the "
+            "question) and caption (the answer)"
+        )
+        prompted.check(settings, data, "questions", kinds)
         if settings.model.answers:
             teaching.check(settings)
-            return Begun(_answers(run, settings, train), None)
+            return Begun(_answers(run, settings, data.split("train")), None)
         return super().begin(settings, run, data)
 
     def plan(
