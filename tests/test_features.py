@@ -125,7 +125,12 @@ def test_a_file_of_another_size_is_another_image(records, tmp_path):
 
 
 @pytest.mark.parametrize(("views", "again"), [(1, 0), (2, 18)])
-def test_a_caption_that_names_a_side_matters_to_views_only(records, tmp_path, views, again):
+@pytest.mark.parametrize(
+    "named",
+    [(("a dog on the left",), ()), (("yes",), ("is the dog on the left?",))],
+    ids=["caption", "question"],
+)
+def test_a_side_that_is_named_matters_to_views_only(records, tmp_path, named, views, again):
     pytest.importorskip("keras_cv")
     plain = [replace(record, captions=("a dog",)) for record in records]
     opened(plain, tmp_path / "cache", views=views)
@@ -133,7 +138,8 @@ def test_a_caption_that_names_a_side_matters_to_views_only(records, tmp_path, vi
     encode = Encoder()
     opened(other, tmp_path / "cache", encode, views=views)
     assert encode.seen == 0
-    sided = [replace(plain[0], captions=("a dog on the left",)), *plain[1:]]
+    captions, prompts = named
+    sided = [replace(plain[0], captions=captions, prompts=prompts), *plain[1:]]
     opened(sided, tmp_path / "cache", encode, views=views)
     assert encode.seen == again
 

@@ -11,6 +11,8 @@ import functools
 import re
 from collections.abc import Iterable
 
+from captioner.inputs.records import Record
+
 # Mild on purpose: a caption names small things, things near the edge, and colours.
 CROP_AREA = (0.7, 1.0)  # share of the picture kept
 CROP_ASPECT = (0.9, 1.1)  # width over height of the crop
@@ -32,6 +34,12 @@ def mentions_side(captions: str | Iterable[str]) -> bool:
     """Whether English captions of a picture say left or right, so that a mirror image is false."""
     captions = [captions] if isinstance(captions, str) else captions
     return any(_SIDE.search(_NO_SIDE.sub(" ", caption.lower())) for caption in captions)
+
+
+def sided(record: Record) -> bool:
+    """Whether what is said of an image, or asked of it, names a side: "yes" is false of the mirror
+    image where the question was whether the ball is on the left."""
+    return mentions_side((*record.captions, *record.prompts))
 
 
 def augment(pixels, flip_allowed, seed):

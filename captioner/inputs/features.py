@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 from captioner.errors import CaptionerError
-from captioner.inputs.augment import augment, mentions_side
+from captioner.inputs.augment import augment, sided
 from captioner.inputs.files import batches, read_file, remove_abandoned
 from captioner.inputs.images import decode_images
 from captioner.inputs.records import Record
@@ -115,7 +115,7 @@ def _key(records: Sequence[Record], views: int, side: int, fingerprint: str, see
         except OSError:
             state = "missing"
         # Views of images whose captions name a side are not mirrored, so the captions count.
-        side_named = views > 1 and mentions_side(record.captions)
+        side_named = views > 1 and sided(record)
         path = os.path.abspath(record.image)
         digest.update(f"\n{path} {state} {side_named}".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()[:32]
@@ -180,7 +180,7 @@ def _write(folder, records, encode, shape, side, views, seed, progress) -> None:
                 chunk = records[part]
                 pixels, errors = decode_files([record.image for record in chunk], side)
                 if view:
-                    flip = [not mentions_side(record.captions) for record in chunk]
+                    flip = [not sided(record) for record in chunk]
                     pixels = augment(pixels, flip, seed=_view_seed(seed, view, part.start))
                 features = np.array(encode(pixels))
                 if not np.isfinite(features).all():

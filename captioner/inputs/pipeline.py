@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from captioner.errors import CaptionerError
 from captioner.inputs import prompts as drawing
-from captioner.inputs.augment import augment, mentions_side
+from captioner.inputs.augment import augment, sided
 from captioner.inputs.features import FeatureCache, decode_files
 from captioner.inputs.prompt_batches import ReadPrompts, TokenizedPrompts
 from captioner.inputs.records import Record
@@ -85,7 +85,7 @@ class ReadImages:
 
     def __init__(self, records: Sequence[Record], side: int, augmented: bool):
         self._paths = [record.image for record in records]
-        self._flip = [not mentions_side(record.captions) for record in records]
+        self._flip = [not sided(record) for record in records]
         self._side = side
         self._augmented = augmented
 
