@@ -232,6 +232,20 @@ def test_growth(tmp_path, small, monkeypatch):
     assert all(row["peak_bytes"] >= row["call_bytes"] >= 0 for row in beams)
 
 
+@pytest.mark.slow
+def test_an_index_that_grows(tmp_path, monkeypatch):
+    pytest.importorskip("usearch", reason="the extra search")
+    from captioner.measuring import growth
+
+    monkeypatch.setattr(growth, "VECTORS", (100, 21_000))  # one by one, and by neighbours
+    code, report = measured(tmp_path, "--only", "search")
+    assert code == 0 and report["model"] == ""
+    exact, near = report["measurements"][0]["rows"]
+    assert exact["recall"] > 0.99  # but for what half precision makes of equals
+    assert 0.5 < near["recall"] <= 1
+    assert near["disk_bytes"] > 21_000 * 2 * 384 > exact["disk_bytes"]
+
+
 @pytest.fixture
 def interrupted(monkeypatch):
     """A part of two comparisons, in the second of which the user presses Ctrl-C."""

@@ -139,7 +139,9 @@ def test_growth_of_a_square_goes_by_its_area():
 
 def test_parts_by_name_in_their_order():
     assert session.chosen(["memory", "captioning"]) == ["captioning", "memory"]
-    assert session.chosen([]) == [name for name in session.PARTS if name != "growth"]
+    long = ("growth", "search")
+    assert session.chosen([]) == [name for name in session.PARTS if name not in long]
+    assert session.chosen(["search"]) == ["search"]
     assert session.chosen([], growth=True) == ["growth"]
     assert session.chosen(["start"], growth=True) == ["start", "growth"]
     with pytest.raises(CaptionerError, match="did you mean training"):

@@ -198,7 +198,63 @@ def train(folder: str, side: int, distribution: str, processors: int, steps: int
     return {"seconds": times[-1] - times[WARM - 1]} if times else {}
 
 
-_MEASURED = (nothing, bare, serve, program, caption, records, train)
+def index(folder: str, count: int) -> dict[str, Any]:
+    """Makes an index of so many synthetic vectors: seconds, and bytes on the disk. What of them is
+    truly the nearest to what `find` asks is kept beside it."""
+    import numpy as np
+
+    from captioner.measuring import vectors
+    from captioner.photo_index import PhotoIndex
+
+    place, queries = Path(folder), vectors.queries()
+    made = PhotoIndex.begin(place / "index", "synthetic", "synthetic", queries.shape[1])
+    near = np.full([len(queries), vectors.NEAREST], -2.0, np.float32)
+    keys = np.zeros(near.shape, np.int64)
+    seconds, done = 0.0, 0
+    for some in vectors.drawn(count):
+        names = [f"{at}.jpg" for at in range(done, done + len(some))]
+        started = time.perf_counter()
+        made.add(names, ["0"] * len(names), some)
+        seconds += time.perf_counter() - started
+        fresh = np.tile(np.arange(done, done + len(some)), (len(queries), 1))
+        both = np.concatenate([near, queries @ some.T], 1), np.concatenate([keys, fresh], 1)
+        best = np.argpartition(-both[0], vectors.NEAREST - 1)[:, : vectors.NEAREST]
+        near, keys = (np.take_along_axis(one, best, 1) for one in both)
+        done += len(some)
+    started = time.perf_counter()
+    made.save()
+    seconds += time.perf_counter() - started
+    np.save(place / "nearest.npy", keys)
+    size = sum(path.stat().st_size for path in (place / "index").iterdir())
+    return {"build_seconds": seconds, "disk_bytes": size}
+
+
+def find(folder: str) -> dict[str, Any]:
+    """Searches what `index` made: seconds of a search, the share of the truly nearest that is
+    found, and the memory that it took, with what of the files is mapped and was looked at."""
+    import numpy as np
+
+    from captioner.measuring import vectors
+    from captioner.photo_index import PhotoIndex
+
+    place, queries = Path(folder), vectors.queries()
+    true = np.load(place / "nearest.npy")
+    before = peak_memory()
+    opened = PhotoIndex.open(place / "index")
+    seconds, right = [], 0
+    for query, nearest in zip(queries, true, strict=True):
+        started = time.perf_counter()
+        hits = opened.search(query, vectors.NEAREST)
+        seconds.append(time.perf_counter() - started)
+        right += len({hit.key for hit in hits} & set(nearest.tolist()))
+    return {
+        "search_seconds": statistics.median(seconds),
+        "recall": right / true.size,
+        "search_bytes": peak_memory() - before,
+    }
+
+
+_MEASURED = (nothing, bare, serve, program, caption, records, train, index, find)
 _WHAT = {one.__name__: one for one in _MEASURED}
 
 if __name__ == "__main__":

@@ -4,12 +4,16 @@ Every size is measured in a process of its own, as memory that was once held is 
 """
 
 import functools
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from captioner.measuring import vectors
 from captioner.measuring.bench import Bench
 from captioner.measuring.comparison import aligned, number
 from captioner.measuring.processes import child
+from captioner.photo_index import usearch_index
 
 # What is measured where nothing else is said, and the sizes of what grows.
 BASE = {"batch": 8, "beams": 5, "tokens": 24, "vocabulary": 2600, "side": 224}
@@ -20,7 +24,7 @@ SIZES = {
     "vocabulary": (1300, 2600, 5200, 10_000),
     "side": (224, 320, 448),
 }
-RECORDS = (1000, 10_000, 100_000, 1_000_000)
+RECORDS = VECTORS = (1000, 10_000, 100_000, 1_000_000)
 
 _TITLES = {
     "batch": "photographs at once",
@@ -53,6 +57,13 @@ _RECORDS = (
     Column("batches_bytes", "of an epoch", _MIB),
     Column("first_seconds", "s to its first batch"),
     Column("step_seconds", "ms a batch", _MS),
+)
+_SEARCH = (
+    Column("search_seconds", "ms a search", _MS),
+    Column("recall", "of the ten nearest, found"),
+    Column("search_bytes", "MiB for searching", _MIB),
+    Column("disk_bytes", "MiB on the disk", _MIB),
+    Column("build_seconds", "s to build"),
 )
 
 
@@ -159,6 +170,26 @@ def growth(bench: Bench) -> Iterator[Growth]:
         lambda size: child("records", {"count": size}),
         notes=["  the growth is of the seconds to tokenise; features stay on the disk"],
     )
+
+
+def search(bench: Bench) -> Iterator[Growth]:
+    """The table of an index of photographs; it needs the extra `search`."""
+    usearch_index()
+    yield Growth(
+        "growth, vectors",
+        "an index of photographs by their number: synthetic vectors, one search at a time",
+        "vectors",
+        VECTORS,
+        _SEARCH,
+        functools.partial(_searching, bench.folder),
+        notes=[f"  {vectors.ABOUT}"],
+    )
+
+
+def _searching(folder: Path, size: int) -> dict[str, float]:
+    with tempfile.TemporaryDirectory(dir=folder) as place:
+        built = child("index", {"folder": place, "count": size})
+        return built | child("find", {"folder": place})
 
 
 def _captioning(name: str, size: int) -> dict[str, float]:

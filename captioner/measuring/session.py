@@ -25,7 +25,9 @@ class Part(NamedTuple):
     each: float
     """Seconds of a round."""
     model: bool = True
-    """Whether it measures the model; otherwise it makes its own."""
+    """Whether it measures the model; otherwise it makes its own, or needs none."""
+    unasked: bool = True
+    """Whether it is measured where nothing is asked for by name; otherwise it takes long."""
 
 
 # In the order in which they are measured. TensorFlow is loaded by the first.
@@ -38,12 +40,13 @@ PARTS = {
     "replicas": Part("replicas.replicas", 0, 60),
     "start": Part("processes.starting", 25, 11),
     "memory": Part("processes.memory", 5, 12),
-    "growth": Part("growth.growth", 300, 0, model=False),
+    "growth": Part("growth.growth", 300, 0, model=False, unasked=False),
+    "search": Part("growth.search", 900, 0, model=False, unasked=False),
 }
 
 
 def chosen(only: Iterable[str], growth: bool = False) -> list[str]:
-    """The parts to measure, in their order; `growth` on demand alone, as it takes long.
+    """The parts to measure, in their order.
 
     Raises:
         CaptionerError: there is no such part.
@@ -52,7 +55,7 @@ def chosen(only: Iterable[str], growth: bool = False) -> list[str]:
     for name in asked:
         if name not in PARTS:
             raise CaptionerError(f"--only {name}: no such part{near_misses(name, PARTS)}")
-    return [name for name in PARTS if name in asked or (not asked and name != "growth")]
+    return [name for name in PARTS if name in asked or (not asked and PARTS[name].unasked)]
 
 
 def announcement(parts: Sequence[str], rounds: int) -> str:
