@@ -66,7 +66,7 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         help="a decode setting for a run folder, such as decode.search=sample (see "
-        "captioner/config/decoding.py); may be repeated",
+        "captioner/config/decoding.py), or with --classes classify.templates; may be repeated",
     )
     made.add_argument(
         "--min-confidence",

@@ -350,6 +350,12 @@ def test_predict_finds_the_nearest_name(tiny_towers, folder, capsys):
     assert {one["name"] for one in row["classes"]} == {"a dog", "red"}
     first, second = (one["similarity"] for one in row["classes"])
     assert 1 >= first >= second >= -1
+    told = ["--json", "--set", 'classify.templates="red {}"']
+    assert predict.main(predict.parser().parse_intermixed_args([*words, *told])) == 0
+    (other,) = map(json.loads, capsys.readouterr().out.splitlines())
+    assert other["classes"] != row["classes"]
+    with pytest.raises(CaptionerError, match="decode.beams is part of the trained run; only class"):
+        predict.main(predict.parser().parse_intermixed_args([*words, "--set", "decode.beams=3"]))
     with pytest.raises(CaptionerError, match="--prompt and --classes"):
         predict.main(predict.parser().parse_intermixed_args([*words, "--prompt", "x"]))
     with pytest.raises(CaptionerError, match="--classes is for two towers"):

@@ -30,6 +30,8 @@ class Captioner(keras.Model):
         dropout: float. Dropout on the image encoder's features and on the projected regions.
         sentence_head: `SentenceHead`, or None: what sentence would describe the image, as the
             text encoder embeds it. The decoder hears it beside the regions' mean.
+        pointing: bool. Whether the words of a prompt hear where they looked, beside what they saw
+            there: what a region looks like drowns where it is.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class Captioner(keras.Model):
         decoder: Decoder,
         dropout: float = 0.0,
         sentence_head: SentenceHead | None = None,
+        pointing: bool = False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -64,6 +67,12 @@ class Captioner(keras.Model):
             self.pooled_projection = keras.layers.Dense(units, name="pooled_projection")
             self.grounding = CrossModalAttention(units, heads, name="grounding")
             self.prompt_norm = keras.layers.LayerNormalization(name="prompt_norm")
+        self.place = None
+        if text_encoder is not None and pointing:
+            # As large as what is seen: one place is told from another from the first step on.
+            self.place = keras.layers.Embedding(
+                image_encoder.regions, units, keras.initializers.RandomNormal(stddev=1.0), name="place"
+            )
         self._build_parts()
 
     def _build_parts(self) -> None:
@@ -79,6 +88,8 @@ class Captioner(keras.Model):
             self.pooled_projection.build((None, self.text_encoder.width))
             self.grounding.build(wide, wide)
             self.prompt_norm.build(wide)
+        if self.place is not None:
+            self.place.build()
         self.decoder.build(self.units)
         self.built = True
 
@@ -187,9 +198,21 @@ class Captioner(keras.Model):
         # The words of the prompt look at the picture: query the text, key and value the regions.
         keys, values = (tf.gather(one, image) for one in self.grounding.project(regions))
         seen_mask = None if regions_mask is None else tf.gather(regions_mask, image)
-        seen, _ = self.grounding.attend(sequence, (keys, values), seen_mask, training=training)
+        seen, looked = self.grounding.attend(
+            sequence, (keys, values), seen_mask, training=training
+        )
+        if self.place is not None:
+            seen += self._places(looked)
         mask = tf.cast(prompts["input_mask"], tf.bool)
         return self.prompt_norm(sequence + seen), mask, pooled, meant
+
+    def _places(self, looked):
+        """Where words looked, [Q, P, R], as the mean of those places [Q, P, U]."""
+        count, pieces, regions = tf.unstack(tf.shape(looked))
+        table = tf.cast(self.place.embeddings, self.compute_dtype)
+        # As one matrix: of three dimensions, TensorFlow's product takes many times as long.
+        rows = tf.matmul(tf.reshape(tf.cast(looked, table.dtype), [-1, regions]), table[:regions])
+        return tf.reshape(rows, [count, pieces, self.units])
 
     def call(self, inputs, training=False):
         """Teacher forcing: {tokens} and, if wanted, {image, prompt, image_rows, prompt_rows,

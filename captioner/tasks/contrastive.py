@@ -7,8 +7,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from captioner import confidence
-from captioner.config import Classify, Settings
+from captioner import confidence, config
+from captioner.config import Settings
 from captioner.embedding import Embedder
 from captioner.errors import CaptionerError
 from captioner.evaluation import circumstances, write_json
@@ -35,7 +35,7 @@ class Contrastive(Task):
     name = "contrastive"
     signatures = EMBEDDING_SIGNATURES
     evaluate_options = frozenset(("confusion", "rows", "zero_shot"))
-    predict_options = frozenset(("prompt", "classes"))
+    predict_options = frozenset(("prompt", "classes", "overrides"))
     example = "--prompt 'a dog in the snow' IMAGE..."
     exports = "towers"
 
@@ -110,7 +110,6 @@ class Contrastive(Task):
         return _embedder(folder, dict(saved.signatures), identity_of(folder, about), saved)
 
     def evaluate(self, arguments: argparse.Namespace, settings: Settings) -> None:
-        from captioner import config
         from captioner.loading import load
 
         model = load(arguments.model)
@@ -140,6 +139,9 @@ class Contrastive(Task):
 
         if arguments.prompt.strip() and arguments.classes:
             raise CaptionerError("--prompt and --classes: give one of them")
+        if arguments.overrides and not arguments.classes:
+            raise CaptionerError("--set classify.templates=… goes with --classes")
+        chosen = config.changed(Settings(), arguments.overrides, sections=("classify",)).classify
         if not arguments.prompt.strip() and not arguments.classes:
             raise CaptionerError(
                 f"{arguments.model} compares images with a text: add --prompt TEXT, or --classes "
@@ -148,7 +150,7 @@ class Contrastive(Task):
             )
         model = load(arguments.model)
         if arguments.classes:
-            vectors = zero_shot.embedded(model, arguments.classes, Classify().templates)
+            vectors = zero_shot.embedded(model, arguments.classes, chosen.templates)
         else:
             vectors = model.texts([arguments.prompt])
         # A text is compared as a class whose name nobody asks for.

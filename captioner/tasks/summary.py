@@ -18,7 +18,7 @@ from captioner.metrics import Scorer
 from captioner.models.build import Built
 from captioner.serving.answer_signatures import SharedImages
 from captioner.serving.signatures import ServedCaptioner
-from captioner.tasks import prompted
+from captioner.tasks import caption_commands, prompted
 from captioner.tasks.caption import Begun, Captioning
 
 _SHOWN = 6
@@ -80,10 +80,7 @@ class Summarising(Captioning):
         return "\n".join([*lines, _table(scores)])
 
     def evaluate(self, arguments: argparse.Namespace, settings: Settings) -> None:
-        from captioner.loading import load
-
-        decode = [word for word in arguments.overrides if word.startswith("decode.")]
-        model = load(arguments.model, overrides=decode) if decode else load(arguments.model)
+        model = caption_commands.opened(arguments)
         data = read_data(settings, self.prompts)
         scores, (rows, said) = _scores(model, data.split(arguments.split), settings)
         print(_table(scores))

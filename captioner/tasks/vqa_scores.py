@@ -19,6 +19,7 @@ from captioner.inputs.images import blank_file
 from captioner.inputs.questions import Asked, asked
 from captioner.inputs.records import Problems, Record, check_unreadable
 from captioner.metrics import vqa
+from captioner.tasks import caption_commands
 
 _BATCH = 32
 _SHOWN = 8
@@ -232,10 +233,8 @@ def rows(answered: Sequence[Answered]) -> list[dict[str, Any]]:
 def evaluate(arguments: argparse.Namespace, settings: Settings) -> None:
     """Answers a split's questions, prints the scores, and writes what was asked for."""
     from captioner.learning.data import counting, read_data, tell
-    from captioner.loading import load
 
-    decode = [word for word in arguments.overrides if word.startswith("decode.")]
-    model = load(arguments.model, overrides=decode) if decode else load(arguments.model)
+    model = caption_commands.opened(arguments)
     data = read_data(settings, "questions")
     training = () if "train" in arguments.split else data.split("train")
     with counting("answering", "question") as progress:
