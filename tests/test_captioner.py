@@ -239,6 +239,14 @@ def test_the_order_of_the_regions_counts(model):
     assert np.abs(logits(model, model.encode(features())) - upside_down).max() > 1e-3
 
 
+def test_regions_know_their_places_before_training(tiny_overrides):
+    fresh = build(config.settings("demo", overrides=tiny_overrides), WORDS).model
+    seen = np.abs(features()[:, :1])  # like what comes out of a ReLU
+    keys, _ = fresh.encode(tf.repeat(seen, R, axis=1))["image"]  # [N, H, R, d]
+    by_place, by_image = (np.std(keys, axis=axis).mean() for axis in (2, 0))
+    assert by_place > 0.2 * by_image
+
+
 def test_pixels_and_their_features_are_the_same_to_it(model):
     drawn = tf.random.stateless_uniform([2, 64, 64, 3], [1, 1], 0, 256, tf.int32)
     pixels = tf.cast(drawn, tf.uint8)
@@ -382,26 +390,3 @@ def test_a_stock_server_has_every_op_of_the_search(model, prompts):
     ops |= {node.op for function in definition.library.function for node in function.node_def}
     assert not [op for op in ops if op.startswith(("Xla", "PyFunc", "EagerPyFunc", "Cudnn"))]
     assert caption(tf.zeros([3, R, D])).tokens.shape == (3, 2, 4)
-
-
-# Where a prompt looked.
-
-
-@pytest.mark.parametrize("pointing", [False, True])
-def test_a_prompt_hears_where_it_looked_if_it_points(tiny_overrides, prompts, pointing):
-    made = make(tiny_overrides, f"model.pointing={str(pointing).lower()}").model
-    # A region's place is told by nothing else.
-    made.region_position.embeddings.assign(tf.zeros_like(made.region_position.embeddings))
-    seen = features()
-    here, there = (
-        made.encode(one, prompts)["prompt"] for one in (seen, tf.reverse(seen, axis=[1]))
-    )
-    apart = max(np.abs(one - other).max() for one, other in zip(here, there, strict=True))
-    assert apart > 1e-2 if pointing else apart < 1e-4
-
-
-def test_pointing_says_nothing_to_captions_without_a_prompt(tiny_overrides):
-    made = make(tiny_overrides, "model.pointing=true").model
-    before = logits(made, made.encode(features()))
-    made.place.embeddings.assign(made.place.embeddings + 1.0)
-    np.testing.assert_array_equal(logits(made, made.encode(features())), before)

@@ -126,10 +126,6 @@ class Model(Section):
     so that most are said, and near captions (`neighbours`) are near to what the prompt says, too.
     A question's words are left alone, and an empty prompt means nothing. Needs a text encoder."""
 
-    pointing: bool = False
-    """Whether the words of a prompt hear where in the image they looked, beside what they saw
-    there. Without it, "on which side is the ball?" is not learned. Needs a text encoder."""
-
     answers: int = Field(default=0, ge=0, le=100_000)
     """Of the recipe vqa: how many of the most frequent answers to choose among, with a classifier
     in the decoder's place; 0 has the decoder say the answer."""
@@ -322,11 +318,8 @@ class Settings(Section):
                 f"model.answers={self.model.answers} is a classifier: without "
                 "model.sentence_head and model.copying"
             )
-        for name in ("copying", "pointing"):
-            if getattr(self.model, name) and self.model.text_encoder == "none":
-                raise ValueError(
-                    f"model.{name}=true needs a text encoder: model.text_encoder is none"
-                )
+        if self.model.copying and self.model.text_encoder == "none":
+            raise ValueError("model.copying=true needs a text encoder: model.text_encoder is none")
         encoder = self.model.image_encoder
         whole = wholly_frozen(self.train.freeze, encoder)
         if self.model.sentence_head and not (self.data.cache_features and whole):

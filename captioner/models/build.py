@@ -151,7 +151,6 @@ def over(
             decoder,
             settings.model.feature_dropout,
             sentence_head=head,
-            pointing=settings.model.pointing,
             name="captioner",
         )
         if table and load:
