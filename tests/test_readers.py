@@ -11,28 +11,9 @@ import pytest
 from captioner.errors import CaptionerError
 from captioner.inputs.readers import read
 
+from data_folders import by_id, put, splits, write
+
 ROOT = Path(__file__).resolve().parents[1]
-
-
-def put(folder, *names):
-    """Files that stand for images: readers don't decode them."""
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(b"image")
-
-
-def write(path, content):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return path
-
-
-def by_id(data):
-    return {record.id: record for record in data.records}
-
-
-def splits(data):
-    return {record.id: record.split for record in data.records}
 
 
 # SPEC
