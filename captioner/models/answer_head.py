@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from captioner.models.attention import CrossModalAttention
 from captioner.models.decoder import Memory, projected
+from captioner.models.dropout import Dropout
 
 
 @keras.saving.register_keras_serializable("captioner")
@@ -42,7 +43,7 @@ class AnswerHead(keras.layers.Layer):
         self._prompt = CrossModalAttention(units, heads, name="prompt_attention")
         self._image = CrossModalAttention(units, heads, name="image_attention")
         self._hidden = keras.layers.Dense(2 * units, activation="gelu", name="hidden")
-        self._drop = keras.layers.Dropout(dropout)
+        self._drop = Dropout(dropout)
         self._output = keras.layers.Dense(answers, name="output")
 
     def build(self, memory_width: int):

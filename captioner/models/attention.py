@@ -7,6 +7,8 @@ D memory width, U units, H heads, d = U / H.
 import keras
 import tensorflow as tf
 
+from captioner.models.dropout import Dropout
+
 
 @keras.saving.register_keras_serializable("captioner")
 class CrossModalAttention(keras.layers.Layer):
@@ -57,7 +59,7 @@ class CrossModalAttention(keras.layers.Layer):
         self._key_value = keras.layers.Dense(
             2 * units, dtype=self.dtype_policy, name="key_value"
         )
-        self._dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+        self._dropout = Dropout(dropout, dtype=self.dtype_policy)
 
     def build(self, query_shape, memory_shape):
         self._query.build(query_shape)

@@ -11,6 +11,7 @@ import tensorflow as tf
 from captioner.inputs.prompt_pieces import COPIED
 from captioner.models.attention import CrossModalAttention
 from captioner.models.decoder import Decoder, Memory, State
+from captioner.models.dropout import Dropout
 from captioner.models.encoders import ImageEncoder, TextEncoder
 from captioner.models.neighbours import Neighbours
 from captioner.models.sentences import SentenceHead, mean_embedding
@@ -57,7 +58,7 @@ class Captioner(keras.Model):
             name="region_place",
         )
         self.region_norm = keras.layers.LayerNormalization(name="region_norm")
-        self.feature_dropout = keras.layers.Dropout(dropout)
+        self.feature_dropout = Dropout(dropout)
         self.sentence_head = sentence_head
         self.neighbours: Neighbours | None = None
         """Captions for the search to go by, once there are any. Teacher forcing makes no use of

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from captioner.config import Settings
 from captioner.models import build as parts
+from captioner.models.dropout import Dropout
 from captioner.models.encoders import ImageEncoder
 
 
@@ -30,7 +31,7 @@ class Classifier(keras.Model):
     ):
         super().__init__(**kwargs)
         self.image_encoder = image_encoder
-        self.dropout = keras.layers.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.output_layer = keras.layers.Dense(classes, name="output")
         self.output_layer.build((None, image_encoder.width))
         self.built = True

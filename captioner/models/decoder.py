@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from captioner.models.attention import CrossModalAttention
 from captioner.models.copying import Copying
+from captioner.models.dropout import Dropout
 from captioner.models.lstm import LSTM
 from captioner.models.packing import group, pack
 
@@ -74,7 +75,7 @@ class Decoder(keras.layers.Layer):
         self._prompt = CrossModalAttention(units, heads, name="prompt_attention")
         self._fusion = LSTM(units, name="fusion")
         self._output = keras.layers.Dense(self.word_width, name="output")
-        self._drop = keras.layers.Dropout(dropout)
+        self._drop = Dropout(dropout)
         self.copying = None
         if continuing is not None:
             self.copying = Copying(vocabulary, continuing, end, name="copying")

@@ -15,6 +15,7 @@ import tensorflow as tf
 from captioner.config import Settings
 from captioner.inputs.wordpiece import BertTokenizer
 from captioner.models import build as parts
+from captioner.models.dropout import Dropout
 from captioner.models.encoders import ImageEncoder, TextEncoder
 from captioner.models.fusion import FUSIONS, Fusion, Sides
 from captioner.models.sentences import SentenceHead, mean_embedding
@@ -72,7 +73,7 @@ class Matching(keras.Model):
         self.sentence_head = sentence_head
         self.fusion = fusion
         self.width = fusion.width
-        self.feature_dropout = keras.layers.Dropout(feature_dropout)
+        self.feature_dropout = Dropout(feature_dropout)
         self.image_projection = keras.layers.Dense(self.width, name="image_projection")
         self.text_projection = keras.layers.Dense(self.width, name="text_projection")
         self.image_projection.build((None, self.image_width))
@@ -83,7 +84,7 @@ class Matching(keras.Model):
             keras.layers.Dense(width, activation="relu", name=name)
             for width, name in zip((*layers, *head), names, strict=True)
         ]
-        self.drops = [keras.layers.Dropout(dropout) for _ in self.hidden]
+        self.drops = [Dropout(dropout) for _ in self.hidden]
         self.output_layer = keras.layers.Dense(1, name="output")
         depth = fusion.joined
         for dense in (*self.hidden, self.output_layer):

@@ -14,6 +14,7 @@ import tensorflow as tf
 from captioner.config import Settings
 from captioner.inputs.wordpiece import BERT_INPUTS, BertTokenizer
 from captioner.models import build as parts
+from captioner.models.dropout import Dropout
 from captioner.models.encoders import ImageEncoder, TextEncoder
 from captioner.models.sentences import mean_embedding
 
@@ -56,7 +57,7 @@ class Towers(keras.Model):
         self.image_encoder = image_encoder
         self.text_encoder = text_encoder
         self.width = width
-        self.feature_dropout = keras.layers.Dropout(dropout)
+        self.feature_dropout = Dropout(dropout)
         self.image_projection = keras.layers.Dense(width, name="image_projection")
         self.text_projection = keras.layers.Dense(width, name="text_projection")
         self.image_projection.build((None, image_encoder.width))
