@@ -55,6 +55,25 @@ class Begun(NamedTuple):
     texts: Texts | None
 
 
+class Opening(NamedTuple):
+    """A run or an export, on its way to what `captioner.load` gives.
+
+    Attributes:
+        folder: the run's, or the version's.
+        functions: the signatures.
+        settings, keep, calibration, weights: as `Captioner` takes them.
+        about: what an export says about itself; None of a run.
+    """
+
+    folder: Path
+    functions: Mapping[str, Callable]
+    settings: dict[str, Any]
+    keep: Any
+    calibration: confidence.Calibration | None
+    weights: str | None = None
+    about: Mapping[str, Any] | None = None
+
+
 class Captioning(Task):
     """See `captioner.tasks.Task`."""
 
@@ -189,7 +208,9 @@ class Captioning(Task):
         calibration = confidence.read(folder / confidence.FILE)
         weights = confidence.fingerprint(folder) if calibration else None
         dumped = decode.model_dump(mode="json")  # as an export's come out of its file
-        return self.opened(folder, served.functions, dumped, served, calibration, weights)
+        return self.opened(
+            Opening(folder, served.functions, dumped, served, calibration, weights)
+        )
 
     def open_export(
         self, folder: Path, saved: Any, about: dict[str, Any], beams: int | None = None
@@ -207,30 +228,22 @@ class Captioning(Task):
             calibration = None if known is None else confidence.parse(known)
         except ValueError:  # damaged, or another version's: captioning goes without
             calibration = None
-        return self.opened(folder, functions, settings, saved, calibration, about=about)
+        return self.opened(
+            Opening(folder, functions, settings, saved, calibration, about=about)
+        )
 
-    def opened(
-        self,
-        folder: Path,
-        functions: Mapping[str, Callable],
-        settings: dict[str, Any],
-        keep: Any,
-        calibration: confidence.Calibration | None,
-        weights: str | None = None,
-        about: Mapping[str, Any] | None = None,
-    ) -> Captioner:
+    def opened(self, found: Opening, kind: type[Captioner] = Captioner, **more: Any) -> Captioner:
         """What `captioner.load` gives, over the signatures of a run or an export.
 
         Args:
-            folder: the run's, or the version's.
-            functions: the signatures.
-            settings, keep, calibration, weights: as `Captioner` takes them.
-            about: what an export says about itself; None of a run.
+            found: all that is known of it.
+            kind: what is made of it.
+            **more: what `kind` takes besides.
         """
-        call = caller(functions)
-        return Captioner(
-            folder, call, settings, calibration=calibration, weights=weights, keep=keep
-        )
+        return kind(
+            found.folder, caller(found.functions), found.settings, calibration=found.calibration,
+            weights=found.weights, keep=found.keep, **more,
+        )  # fmt: skip
 
     def evaluate(self, arguments: argparse.Namespace, settings: Settings) -> None:
         from captioner.tasks import caption_commands as commands

@@ -32,8 +32,7 @@ from captioner.tasks import (
     matching_scores,
     zero_shot,
 )
-from captioner.tasks.calling import caller
-from captioner.tasks.caption import Begun, Captioning
+from captioner.tasks.caption import Begun, Captioning, Opening
 
 # Options of `captioner.predict` that are about captions, and those that ask for something else.
 _CAPTIONS = ("prompt", "beams", "overrides", "min_confidence", "attention")
@@ -137,24 +136,12 @@ class JointTraining(Captioning):
 
     # Use.
 
-    def opened(
-        self,
-        folder: Path,
-        functions: Mapping[str, Callable],
-        settings: dict[str, Any],
-        keep: Any,
-        calibration: confidence.Calibration | None,
-        weights: str | None = None,
-        about: Mapping[str, Any] | None = None,
-    ) -> JointModel:
-        if about is None:
-            identity = confidence.fingerprint(folder)
+    def opened(self, found: Opening, **_: Any) -> JointModel:
+        if found.about is None:
+            identity = confidence.fingerprint(found.folder)
         else:
-            identity = contrastive.identity_of(folder, about)
-        return JointModel(
-            folder, caller(functions), settings, identity=identity, calibration=calibration,
-            weights=weights, keep=keep,
-        )  # fmt: skip
+            identity = contrastive.identity_of(found.folder, found.about)
+        return super().opened(found, kind=JointModel, identity=identity)
 
     def evaluate(self, arguments: argparse.Namespace, settings: Settings) -> None:
         caption_commands.prepare(arguments)
