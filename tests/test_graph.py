@@ -9,7 +9,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 # Every op that an export may hold: core ops that TensorFlow 2.12 has, kernels of a stock server.
 # No op of an add-on, none of XLA's or of an accelerator's, none that calls back into Python.
 ALLOWED = frozenset(
-    """Abs Add AddV2 All Any ArgMax ArgMin AsString Assert AssignVariableOp BatchDatasetV2
+    """Abs Add AddV2 All Any ArgMax ArgMin AsString Assert AssignVariableOp AvgPool BatchDatasetV2
     BatchMatMulV2 BiasAdd BitwiseAnd BroadcastTo Case Cast ClipByValue ConcatV2
     ConcatenateDataset Const Conv2D Cumsum DatasetToSingleElement DecodeGif DecodeJpeg
     DecodePng DecodeRaw DenseBincount DepthwiseConv2dNative DisableCopyOnRead DivNoNan

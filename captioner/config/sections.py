@@ -93,6 +93,12 @@ class Model(Section):
     """The image encoder's weights: imagenet, none (random) or a file; of a ViT imagenet, none (a
     random ViT-B/16), or a preset of keras-hub by name or folder, which says how large it is."""
 
+    levels: int = Field(default=1, ge=1, le=3)
+    """Of how many of the image encoder's last stages a region consists. The last knows what a
+    thing is; the one before it still knows its colour, whatever the thing, and is averaged over the
+    region. A ViT has one. With stages that are trained, these and the last that is not can be
+    levels."""
+
     text_encoder: str = "captioner/bert_en_uncased_L-6_H-384_A-12"
     """The BERT that reads prompts: a TensorFlow Hub handle, a local folder, or none."""
 

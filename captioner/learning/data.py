@@ -160,6 +160,8 @@ def _features(
         fingerprint = f"{kind} {encoder.digest()}"
     if encoder.begun < len(stages(kind)):
         fingerprint += f", {encoder.begun} stages"
+    elif encoder.levels > 1:
+        fingerprint += f", {encoder.levels} levels"
     encode = tf.function(
         encoder.folded(encoder.begun),
         input_signature=[tf.TensorSpec([None, side, side, 3], tf.uint8)],

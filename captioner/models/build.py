@@ -46,7 +46,8 @@ def image_encoder(settings: Settings, load: bool = True) -> ImageEncoder:
     # Of none that is frozen, nothing is kept.
     begun = frozen_stages(settings.train.freeze, kind) or len(stages(kind))
     side = settings.model.image_side
-    return ImageEncoder(side, weights, begun, kind, load, name="image_encoder")
+    levels = settings.model.levels
+    return ImageEncoder(side, weights, begun, kind, load, levels, name="image_encoder")
 
 
 def encoders(

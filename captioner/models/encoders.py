@@ -13,12 +13,14 @@ import tensorflow as tf
 from captioner.config.freezing import LITE0, STAGES
 from captioner.errors import CaptionerError
 from captioner.inputs.wordpiece import BERT_INPUTS, READ
+from captioner.models import grids
 from captioner.models.folded import FoldedLite0, FoldedResNet50
 from captioner.models.image_nets import NETS, TITLES
 
 
 class ImageEncoder(keras.layers.Layer):
-    """A network for pictures without its top: the last grid, region by region.
+    """A network for pictures without its top: the last grid, region by region; with more levels,
+    those of earlier stages beside it ("hypercolumns": Hariharan et al., 2015).
 
     Batch-norm statistics are always those of the weights file, in fine-tuning too: the batches
     of captioning are too small and too alike for better ones.
@@ -31,6 +33,11 @@ class ImageEncoder(keras.layers.Layer):
             not trained, as what they give can be kept. Defaults to all.
         kind: one of `image_nets.NETS`. Defaults to resnet50.
         load: bool. Whether to load the weights; False where a checkpoint is about to be restored.
+        levels: int. Of how many of the last stages a region consists: what the last gives there
+            comes first, and what earlier ones give is averaged over it. Defaults to 1.
+
+    Raises:
+        CaptionerError: weights that don't fit, or more levels than what is begun leaves.
     """
 
     def __init__(
@@ -40,6 +47,7 @@ class ImageEncoder(keras.layers.Layer):
         begun: int | None = None,
         kind: str = "resnet50",
         load: bool = True,
+        levels: int = 1,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -50,11 +58,19 @@ class ImageEncoder(keras.layers.Layer):
         self.net = net.model
         self.begun = len(net.stages) if begun is None else begun
         self._normalise = net.normalise
-        kept, last = net.stages[self.begun - 1], net.stages[-1]
+        self.levels = levels
+        left = len(net.stages) - self.begun
+        if levels > (left + 1 if left else len(net.stages)):
+            raise CaptionerError(
+                f"model.levels={levels}: {TITLES[kind]} with its first {self.begun} stages begun "
+                f"has {left + 1 if left else len(net.stages)}"
+            )
+        last = grids.beside([net.stages[-1 - level] for level in range(levels)])
+        kept = net.stages[self.begun - 1] if left else last
         _, self.rows, self.columns, self.width = last.shape
         self._whole = _run(net.given, last)
         self._begin = _run(net.given, kept)
-        self._finish = None if kept is last else _run(kept, last)
+        self._finish = _run(kept, last) if left else None
         self._kept = kept.shape[1:]
         self.built = True
 
@@ -68,14 +84,16 @@ class ImageEncoder(keras.layers.Layer):
         Raises:
             CaptionerError: a precision that it doesn't have.
         """
+        whole = stages is None or stages == self.begun and self._finish is None
+        levels = self.levels if whole else 1
         if self.kind == "resnet50":
-            return FoldedResNet50(self.net, stages or len(STAGES), precision)
+            return FoldedResNet50(self.net, stages or len(STAGES), precision, levels)
         if precision != "float32":
             raise CaptionerError(
                 f"{TITLES[self.kind]} computes in float32: {precision} is for ResNet50"
             )
         if self.kind == "efficientnet_lite0":
-            return FoldedLite0(self.net, stages or len(LITE0))
+            return FoldedLite0(self.net, stages or len(LITE0), levels)
         return Unfolded(self, whole=stages is None)
 
     def digest(self) -> str:

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from captioner.config.freezing import STAGES
 from captioner.inputs.images import BGR_MEANS
+from captioner.models import grids
 from captioner.pretrained import efficientnet
 
 PRECISIONS = ("float32", "bfloat16")
@@ -32,12 +33,18 @@ class FoldedResNet50(tf.Module):
         stages: int. How many of its five stages to compute. Defaults to all.
         precision: what the later stages compute in, and their weights are kept in, one of
             `PRECISIONS`. Defaults to float32.
+        levels: int. How many of the last of them a region consists of (`grids.beside`).
     """
 
     def __init__(
-        self, net: keras.Model, stages: int = len(STAGES), precision: str = "float32"
+        self,
+        net: keras.Model,
+        stages: int = len(STAGES),
+        precision: str = "float32",
+        levels: int = 1,
     ):
         super().__init__(name="resnet50")
+        self._levels = levels
         self._stages = dict(list(STAGES.items())[:stages])
         self._precision = tf.as_dtype(precision)
         self._kernels: dict[str, tf.Variable] = {}
@@ -65,13 +72,13 @@ class FoldedResNet50(tf.Module):
         found = tf.nn.relu(self._convolve(found, "conv1", "VALID"))
         # Nothing is below zero here, so that zeros at the borders win no maximum.
         found = tf.nn.max_pool2d(found, 3, 2, [[0, 0], [1, 1], [1, 1], [0, 0]])
+        given = []
         for stage, blocks in self._stages.items():
             found = tf.cast(found, self._dtype(stage))
             for block in range(1, blocks + 1):
                 found = self._block(found, f"{stage}_block{block}")
-        shape = tf.shape(found)
-        found = tf.reshape(found, [shape[0], shape[1] * shape[2], found.shape[-1]])
-        return tf.cast(found, tf.float32)
+            given.append(found)
+        return tf.cast(_regions(given, self._levels), tf.float32)
 
     def _block(self, given: tf.Tensor, name: str) -> tf.Tensor:
         """A bottleneck block (He et al. 2016, figure 5)."""
@@ -92,10 +99,12 @@ class FoldedLite0(tf.Module):
     Args:
         net: with variables that are not trained any more.
         stages: int. How many of its five stages to compute.
+        levels: int. How many of the last of them a region consists of (`grids.beside`).
     """
 
-    def __init__(self, net: keras.Model, stages: int):
+    def __init__(self, net: keras.Model, stages: int, levels: int = 1):
         super().__init__(name="efficientnet_lite0")
+        self._levels = levels
         self._stages = list(efficientnet.BLOCKS.items())[:stages]
         self._kernels: dict[str, tf.Variable] = {}
         self._biases: dict[str, tf.Variable] = {}
@@ -109,13 +118,14 @@ class FoldedLite0(tf.Module):
     def __call__(self, pixels: tf.Tensor) -> tf.Tensor:
         """uint8 [B, S, S, 3], RGB -> float32 [B, R, D], region by region; B is not 0."""
         found = tf.nn.relu6(self._convolve(efficientnet.normalise(pixels), "conv1", 2))
+        given = []
         for stage, blocks in self._stages:
             for number, (_, stride, *_) in enumerate(blocks, 1):
                 found = self._block(found, f"{stage}_block{number}", stride)
             if stage == "conv5":
                 found = tf.nn.relu6(self._convolve(found, "conv5_top"))
-        shape = tf.shape(found)
-        return tf.reshape(found, [shape[0], shape[1] * shape[2], found.shape[-1]])
+            given.append(found)
+        return _regions(given, self._levels)
 
     def _block(self, given: tf.Tensor, name: str, stride: int) -> tf.Tensor:
         """An inverted bottleneck (Sandler et al. 2018, figure 3)."""
@@ -130,6 +140,13 @@ class FoldedLite0(tf.Module):
     def _convolve(self, given: tf.Tensor, name: str, stride: int = 1) -> tf.Tensor:
         found = tf.nn.conv2d(given, self._kernels[name], stride, "SAME")
         return tf.nn.bias_add(found, self._biases[name])
+
+
+def _regions(given: list[tf.Tensor], levels: int) -> tf.Tensor:
+    """What stages gave, [B, R, D], of the last `levels`."""
+    found = grids.beside([given[-1 - level] for level in range(levels)])
+    shape = tf.shape(found)
+    return tf.reshape(found, [shape[0], shape[1] * shape[2], found.shape[-1]])
 
 
 def _convolutions(stages: dict[str, int]) -> list[str]:
