@@ -152,6 +152,7 @@ def over(
             decoder,
             settings.model.feature_dropout,
             sentence_head=head,
+            places=settings.model.places,
             name="captioner",
         )
         if table and load:

@@ -31,6 +31,8 @@ class Captioner(keras.Model):
         dropout: float. Dropout on the image encoder's features and on the projected regions.
         sentence_head: `SentenceHead`, or None: what sentence would describe the image, as the
             text encoder embeds it. The decoder hears it beside the regions' mean.
+        places: float. How large the vectors of the regions' places begin, beside what is seen
+            there, which is normalised to 1.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class Captioner(keras.Model):
         decoder: Decoder,
         dropout: float = 0.0,
         sentence_head: SentenceHead | None = None,
+        places: float = 0.02,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -49,12 +52,10 @@ class Captioner(keras.Model):
         self.decoder = decoder
         self.units = units
         self.region_projection = keras.layers.Dense(units, name="region_projection")
-        # Half as large as what is seen, which is normalised. Keras's own start, a fiftieth, drowns:
-        # on which side a thing is was not learned in ten epochs of 17,000 questions.
         self.region_place = keras.layers.Embedding(
             image_encoder.regions,
             units,
-            keras.initializers.RandomNormal(stddev=0.5),
+            keras.initializers.RandomNormal(stddev=places),
             name="region_place",
         )
         self.region_norm = keras.layers.LayerNormalization(name="region_norm")
