@@ -155,6 +155,20 @@ def test_nothing_to_validate_with_keeps_the_last_weights(tmp_path):
         np.testing.assert_array_equal(averages[key].numpy(), one.numpy())
 
 
+def test_the_last_weights_are_kept_where_they_are_asked_for(tmp_path):
+    """However the dev images like them, and without stopping early."""
+    made = tiny.trainer(
+        tmp_path, patience=1, weights="last", validate=scripted(0.3, 0.2, 0.1)
+    )
+    progress = made.fit()
+    assert (progress.step, progress.best, progress.stopped) == (6, 0.3, False)
+    averages = {key: tf.Variable(one * 0) for key, one in made._averages().items()}
+    state = Checkpoints(tmp_path / "checkpoints").restore_best(averages)
+    assert state["step"] == 6 and state["CIDEr"] == 0.1
+    for key, one in made._averages().items():
+        np.testing.assert_array_equal(averages[key].numpy(), one.numpy())
+
+
 def test_patience(tmp_path):
     made = tiny.trainer(
         tmp_path, epochs=9, patience=2, validate=scripted(0.1, 0.3, 0.2, 0.3, 9, 9, 9)

@@ -245,7 +245,13 @@ class Train(Section):
     """What the decoder and attention compute in; weights stay float32."""
 
     patience: int = Field(default=8, ge=1)
-    """Validations without a better score (CIDEr, or the task's own) before training stops early."""
+    """Validations without a better score (CIDEr, or the task's own) before training stops early.
+    Ignored with weights=last."""
+
+    weights: Literal["best", "last"] = "best"
+    """Which weights are kept: those that validated best, or the last, without stopping early. Of
+    few dev images the best score is a matter of luck, and often falls on an epoch before the rate
+    has come down, whose weights are worse on all others."""
 
     validate_every: int = Field(default=1, ge=1)
     """Epochs between validations (and checkpoints)."""

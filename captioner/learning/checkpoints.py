@@ -1,8 +1,8 @@
 """Checkpoints of a run: written whole or not at all, with a way back when one is damaged.
 
-`checkpoints/00000140/` is the state after step 140, `best/` the weights that validated best, and
-`frozen/` the weights that never change, once. Each folder is written under another name and
-renamed.
+`checkpoints/00000140/` is the state after step 140, `best/` the weights of the best validation (or,
+with train.weights=last, of the last one), and `frozen/` the weights that never change, once. Each
+folder is written under another name and renamed.
 """
 
 import errno
@@ -155,7 +155,7 @@ class Checkpoints:
         return None
 
     def save_best(self, variables: Variables, state: Mapping[str, Any]) -> None:
-        """Saves the weights that validated best so far."""
+        """Saves the weights to keep: those that validated best so far, or the last that did."""
         write(self.folder / "best", variables, state)
 
     def restore_best(self, variables: Variables) -> dict[str, Any]:

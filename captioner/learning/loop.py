@@ -286,17 +286,19 @@ class Trainer:
             scores = self._validate() if self._validate else {}
             row = {"step": self.progress.step, "epoch": epoch + 1, **scores}
             first = next(iter(scores.values()), None)
-            if first is None or self.progress.best is None or first > self.progress.best:
+            last = self._settings.weights == "last"
+            better = first is None or self.progress.best is None or first > self.progress.best
+            if (better or last) and self._chief:
+                weights = {
+                    f"average/{name(v)}" if self._averages() else name(v): v.value
+                    for v in self._optimisation.variables
+                }
+                self._checkpoints.save_best(weights, row)
+            if better:
                 self.progress.best, self.progress.waited, self.progress.flat = first, 0, 0
-                if self._chief:
-                    weights = {
-                        f"average/{name(v)}" if self._averages() else name(v): v.value
-                        for v in self._optimisation.variables
-                    }
-                    self._checkpoints.save_best(weights, row)
             else:
                 self.progress.waited += 1
-                self.progress.stopped = self.progress.waited >= self._settings.patience
+                self.progress.stopped = not last and self.progress.waited >= self._settings.patience
                 self._flat()
             if self._chief:
                 self._report.validation(row)
