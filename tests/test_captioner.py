@@ -152,7 +152,8 @@ def test_a_row_has_the_logits_that_it_has_alone(model, prompts):
         given = None if row < 0 else {name: one[row : row + 1] for name, one in prompts.items()}
         memory = model.encode(features()[i : i + 1], given)
         alone = logits(model, memory, INPUTS[i : i + 1])
-        np.testing.assert_allclose(together[i : i + 1], alone, atol=2e-5)
+        # Logits are up to 60 here.
+        np.testing.assert_allclose(together[i : i + 1], alone, rtol=1e-6, atol=2e-5)
 
 
 def test_prompts_tell_and_their_padding_does_not(model, prompts):

@@ -38,6 +38,7 @@ BELOW = {
     # What is measured is all the rest.
     "measuring": {
         "inputs", "models", "decoding", "learning", "serving", "pretrained", "loading", "captioning",
+        "photo_index",
     },
 }
 # A run from beginning to end calls what serves it, too.

@@ -41,7 +41,7 @@ class Grid(keras.layers.Layer):
     rows = columns = 2
     regions = REGIONS
     width = WIDTH
-    begun, begun_shape = 5, (REGIONS, WIDTH)
+    begun, begun_shape, levels = 5, (REGIONS, WIDTH), 1
 
     def __init__(self, side: int = 4, **kwargs):
         super().__init__(**kwargs)
