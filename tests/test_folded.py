@@ -70,8 +70,10 @@ def test_an_export_in_bfloat16(tiny_run, tmp_path):
         loaded(one).call("caption_beams", inputs) for one in (version, tiny_run)
     )
     assert all(found["captions"][:4, 0]) and found["error"][4] == expected["error"][4] != b""
-    difference = np.abs(found["log_probs"] - expected["log_probs"])[:4, 0]
-    assert 0 < difference.max() < 0.5
+    # Where the search chose another caption, its probability is another matter.
+    same = (found["captions"] == expected["captions"])[:4, 0]
+    difference = np.abs(found["log_probs"] - expected["log_probs"])[:4, 0][same]
+    assert same.sum() >= 2 and 0 < difference.max() < 0.5
     saved = saved_model_pb2.SavedModel.FromString((version / "saved_model.pb").read_bytes())
     library = saved.meta_graphs[0].graph_def.library.function
     calls = {one.signature.name for one in library}
