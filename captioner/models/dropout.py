@@ -1,7 +1,8 @@
 """Dropout that costs little.
 
-Keras's draws a float32 for every number that may be dropped. A byte is enough to say yes or no, and a
-generator's word has four: for the regions of 26 images, with the gradient, 7 ms of a core instead of 34.
+Keras's draws a float32 for every number that may be dropped. A byte is enough to say yes or no, and
+a generator's word has four: for the regions of 26 images, with the gradient, 7 ms of a core instead
+of 34.
 """
 
 import keras
