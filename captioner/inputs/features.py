@@ -114,7 +114,7 @@ def _key(records: Sequence[Record], views: int, side: int, fingerprint: str, see
             state = f"{stat.st_size} {stat.st_mtime_ns}"
         except OSError:
             state = "missing"
-        # Views of images whose captions name a side are not mirrored, so the captions count.
+        # Views of images of which a side is named are not mirrored, so captions and prompts count.
         side_named = views > 1 and sided(record)
         path = os.path.abspath(record.image)
         digest.update(f"\n{path} {state} {side_named}".encode("utf-8", "surrogateescape"))

@@ -60,10 +60,11 @@ class ImageEncoder(keras.layers.Layer):
         self._normalise = net.normalise
         self.levels = levels
         left = len(net.stages) - self.begun
-        if levels > (left + 1 if left else len(net.stages)):
+        most = left + 1 if left else len(net.stages)  # what is begun keeps its last stage alone
+        if levels > most:
             raise CaptionerError(
                 f"model.levels={levels}: {TITLES[kind]} with its first {self.begun} stages begun "
-                f"has {left + 1 if left else len(net.stages)}"
+                f"has {most}"
             )
         last = grids.beside([net.stages[-1 - level] for level in range(levels)])
         kept = net.stages[self.begun - 1] if left else last

@@ -24,13 +24,14 @@ def beside(stages: Sequence) -> object:
     first, *others = stages
     if not others:
         return first
-    found = [first]
+    places, found = _size(first), [first]
     for other in others:
-        ways = [-(-fine // coarse) for fine, coarse in zip(_size(other), _size(first), strict=True)]
-        if [-(-fine // way) for fine, way in zip(_size(other), ways, strict=True)] != _size(first):
+        size = _size(other)
+        ways = [-(-fine // coarse) for fine, coarse in zip(size, places, strict=True)]
+        if [-(-fine // way) for fine, way in zip(size, ways, strict=True)] != places:
             raise CaptionerError(
-                f"model.levels: a grid of {_size(other)} has no {_size(first)} places of one size; "
-                "choose another model.image_side, or model.levels=1"
+                f"model.levels: a grid of {size} has no {places} places of one size; choose "
+                "another model.image_side, or model.levels=1"
             )
         pooled = keras.ops.average_pool(other, tuple(ways), tuple(ways), padding="same")
         found.append(keras.ops.cast(pooled, first.dtype))

@@ -164,9 +164,9 @@ class JointTraining(Captioning):
         asked = [name for name in _OTHERWISE if getattr(arguments, name)]
         if not asked:
             return super().predict(arguments, images)
-        # Classes have a setting of their own.
-        others = [name for name in _CAPTIONS if name != "overrides" or not arguments.classes]
-        about_captions = [name for name in others if getattr(arguments, name)]
+        about_captions = [name for name in _CAPTIONS if getattr(arguments, name)]
+        if arguments.classes and arguments.overrides:  # classes have a setting of their own
+            about_captions.remove("overrides")
         if others := [*asked[1:], *about_captions]:
             words = (f"--{name.replace('_', '-').replace('overrides', 'set')}" for name in others)
             raise CaptionerError(
