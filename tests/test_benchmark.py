@@ -126,6 +126,7 @@ def test_a_run_folder_is_measured_with_several_searches(
     assert [path.name for path in (tiny_run / "export").iterdir()] == ["1"]
 
 
+@pytest.mark.slow
 def test_an_export_is_measured_as_it_is(exports, tmp_path, small, capsys):
     code, report = measured(tmp_path, "--model", exports["float32"], "--only", "captioning",
                             "profile")  # fmt: skip
@@ -279,6 +280,7 @@ def test_an_interrupt_prints_and_writes_what_there_is(
     assert rows["b"]["ratio"] == 2
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_is_an_interrupt(tiny_run, tmp_path, small, monkeypatch):
     """The training loop saves itself when it is interrupted, and says so in its own way."""
     steps = []

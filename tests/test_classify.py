@@ -182,6 +182,7 @@ def test_the_export_gives_what_the_run_gives(run, folder, tmp_path, storage):
     assert mine.classify([]) == []
 
 
+@pytest.mark.slow
 def test_it_is_served_in_a_session(run):
     """Where restoring and initialising run as in a model server."""
     import base64

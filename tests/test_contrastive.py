@@ -188,6 +188,7 @@ def test_what_is_frozen_stays_and_the_rest_learns(tmp_path, tiny_encoder):
     assert rows[-1]["nats_per_caption"] < 0.8 * rows[0]["nats_per_caption"]
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_weights(tmp_path, tiny_encoder):
     """With dropout and drawn views."""
     whole = trainer(tmp_path / "whole", tiny_encoder, dropout=0.4)

@@ -77,6 +77,7 @@ def test_two_replicas_equal_one(mirrored, tmp_path):
     compare(mirrored, tmp_path, images=7)
 
 
+@pytest.mark.slow
 def test_a_replica_without_a_caption(mirrored, tmp_path, tiny_encoder):
     """Steps of 4 and 1 images, with prompts, some of which are empty."""
     one, two = compare(mirrored, tmp_path, images=5, encoder=tiny_encoder)
@@ -84,6 +85,7 @@ def test_a_replica_without_a_caption(mirrored, tmp_path, tiny_encoder):
     assert shares == [[4, 4], [2, 0]]
 
 
+@pytest.mark.slow
 def test_dropout_under_replicas_resumes(mirrored, tmp_path):
     """On a plateau, whose lower rate is every replica's, too."""
 

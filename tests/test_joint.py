@@ -193,7 +193,7 @@ def test_a_part_alone_learns_what_it_learns_beside_others(tmp_path, tiny_encoder
         assert ours[figure] == pytest.approx(theirs[figure], rel=5e-3)
 
 
-
+@pytest.mark.slow
 @pytest.mark.parametrize("tuned", [False, True], ids=["frozen", "tuned"])
 def test_two_replicas_equal_one(tmp_path, tiny_encoder, monkeypatch, tuned):
     """Steps of 4 and 3 images, divided unevenly, with mined wrong ones; and BERT trained by all."""
@@ -214,6 +214,7 @@ def test_two_replicas_equal_one(tmp_path, tiny_encoder, monkeypatch, tuned):
         )
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_to_the_same_weights(tmp_path, tiny_encoder):
     """With dropout in every head, drawn views, prompts and wrong images."""
     settings = settings_of(tiny_encoder, "model.dropout=0.3", "joint.dropout=0.3")
