@@ -22,14 +22,14 @@ State = dict[str, tf.Tensor]
 
 @keras.saving.register_keras_serializable("captioner")
 class Decoder(keras.layers.Layer):
-    """Two LSTMs with attention between them.
+    """An LSTM whose state asks what matters now.
 
-    The first LSTM reads the words and, at every step, the picture as a whole; its state asks the
-    image regions and the prompt (`CrossModalAttention` each) what matters now; the second LSTM
-    reads that state and both answers, and gives the next word. That is the top-down order of
-    Anderson et al. (2018), without the path from the second LSTM back to the first, so that
-    teacher forcing is one pass over T instead of T steps. Output and input words share one table
-    (Press and Wolf, 2017).
+    The LSTM reads the words and, at every step, the picture as a whole; its state asks the image
+    regions and the prompt (`CrossModalAttention` each), and state and answers together give the
+    next word, as in Luong et al. (2015, "Effective approaches to attention-based neural machine
+    translation", section 3). What was found doesn't go back into the LSTM, so that teacher forcing
+    is one pass over T instead of T steps. Output and input words share one table (Press and Wolf,
+    2017).
 
     Args:
         vocabulary: int. V.
@@ -69,11 +69,11 @@ class Decoder(keras.layers.Layer):
         self.end = end
         self._seed = keras.random.SeedGenerator()
         self.words = keras.layers.Embedding(vocabulary, self.word_width, name="words")
-        self._start = keras.layers.Dense(4 * units, activation="tanh", name="start")
+        self._start = keras.layers.Dense(2 * units, activation="tanh", name="start")
         self._language = LSTM(units, name="language")
         self._image = CrossModalAttention(units, heads, name="image_attention")
         self._prompt = CrossModalAttention(units, heads, name="prompt_attention")
-        self._fusion = LSTM(units, name="fusion")
+        self._fusion = keras.layers.Dense(units, activation="tanh", name="fusion")
         self._output = keras.layers.Dense(self.word_width, name="output")
         self._drop = Dropout(dropout)
         self.copying = None
@@ -88,7 +88,7 @@ class Decoder(keras.layers.Layer):
         self._language.build((None, None, self.word_width + memory_width))
         self._image.build((None, None, unit), (None, None, memory_width))
         self._prompt.build((None, None, unit), (None, None, memory_width))
-        self._fusion.build((None, None, 2 * unit))
+        self._fusion.build((None, 2 * unit))
         self._output.build((None, None, 2 * unit))
         self._bias = self.add_weight(
             shape=(self.vocabulary,), initializer="zeros", name="output_bias"
@@ -122,9 +122,9 @@ class Decoder(keras.layers.Layer):
         )
 
     def initial(self, memory: Memory) -> State:
-        """The state before the first token: `cells` [B, 4U], h and c of the first LSTM and of the
-        second, in one tensor, as beams are reordered at every step; where prompts are copied,
-        `copied` is a nest of [B, S]."""
+        """The state before the first token: `cells` [B, 2U], the LSTM's h and c in one tensor, as
+        beams are reordered at every step; where prompts are copied, `copied` is a nest of
+        [B, S]."""
         state = {"cells": self._start(memory["summary"])}
         if "copied" in memory:
             state["copied"] = self.copying.initial(memory["copied"])
@@ -147,18 +147,20 @@ class Decoder(keras.layers.Layer):
         """
         batch, steps = tf.unstack(tf.shape(tokens))
         packing = pack(tf.fill([batch], steps) if lengths is None else lengths)
-        h, c, fused_h, fused_c = _cells(self.initial(memory)["cells"])
+        h, c = _cells(self.initial(memory)["cells"])
         said = tf.gather_nd(tokens, tf.stack([packing.captions, packing.steps], 1))
         words = self._words(said, packing.steps > 0, training)
         summary = tf.cast(memory["summary"], words.dtype)
         heard = self._language.read(words, h, c, packing, told=summary)
-        seen, weights = self._look_packed(heard, memory, packing, training)
-        fused = self._fusion.read(seen, fused_h, fused_c, packing)
+        answer, weights = self._look_packed(heard, memory, packing, training)
         # Only here, where it is narrow, do the captions stand one after the other again.
-        fused, seen, weights = (tf.gather(one, packing.unpacked) for one in (fused, seen, weights))
-        logits = self._logits(fused, seen, training)
+        heard, answer, weights = (
+            tf.gather(one, packing.unpacked) for one in (heard, answer, weights)
+        )
+        fused = self._fused(heard, answer)
+        logits = self._logits(fused, training)
         if "copied" in memory:
-            logits = self._copied_packed(logits, fused, seen, tokens, memory, packing)
+            logits = self._copied_packed(logits, fused, tokens, memory, packing)
         if lengths is None:
             logits = tf.reshape(logits, [batch, steps, self.vocabulary])
             weights = tf.reshape(weights, [batch, steps, tf.shape(weights)[-1]])
@@ -175,22 +177,21 @@ class Decoder(keras.layers.Layer):
         Returns:
             (logits, attention, state): float32 [B, K, V], [B, K, R], entries [B, K, ...].
         """
-        h, c, fused_h, fused_c = _cells(state["cells"])
+        h, c = _cells(state["cells"])
         words = tf.cast(tf.gather(self.words.embeddings, tokens), h.dtype)
         told = (memory if "told" in memory else self.told(memory))["told"]
         heard, c = self._language.step(words, h, c, told)
         # The beams stand where teacher forcing has time: attention can't tell the difference.
         answer, weights = self._look(heard, memory)
-        seen = tf.concat([heard, answer], -1)
-        fused, fused_c = self._fusion.step(seen, fused_h, fused_c)
         # As one matrix: of three dimensions, TensorFlow's product takes many times as long.
-        rows = (tf.reshape(some, [-1, some.shape[-1]]) for some in (fused, seen))
+        fused = self._fused(*(tf.reshape(one, [-1, self.units]) for one in (heard, answer)))
         beams = tokens.shape[1] or tf.shape(tokens)[1]
-        logits = tf.reshape(self._logits(*rows, False), [-1, beams, self.vocabulary])
-        after = {"cells": tf.concat([heard, c, fused, fused_c], -1)}
+        logits = tf.reshape(self._logits(fused, False), [-1, beams, self.vocabulary])
+        after = {"cells": tf.concat([heard, c], -1)}
         if "copied" in memory:
             after["copied"] = self.copying.step(tokens, state["copied"], memory["copied"])
-            logits += self._copied(fused, seen, after["copied"], memory)
+            fused = tf.reshape(fused, [-1, beams, 2 * self.units])
+            logits += self.copying(fused, after["copied"], memory["copied"])
         return logits, weights, after
 
     def _words(self, tokens, hideable, training):
@@ -203,7 +204,7 @@ class Decoder(keras.layers.Layer):
 
     def told(self, memory: Memory) -> Memory:
         """What every `step` uses, for the memory to hold, so that it isn't computed at each:
-        `told`, what the first LSTM hears of the picture, [B, 1, 4U]."""
+        `told`, what the LSTM hears of the picture, [B, 1, 4U]."""
         summary = tf.cast(memory["summary"], self.compute_dtype)
         return {"told": self._language.told(summary)[:, None]}
 
@@ -217,7 +218,7 @@ class Decoder(keras.layers.Layer):
         return image + prompt, weights
 
     def _look_packed(self, heard, memory, packing, training):
-        """`_look` for packed tokens: [S, U] -> [S, 2U] and [S, R]."""
+        """`_look` for packed tokens: [S, U] -> [S, U] and [S, R]."""
 
         def attend(attention, name):
             projected, rows = memory[name], memory.get(f"{name}_rows")
@@ -233,20 +234,19 @@ class Decoder(keras.layers.Layer):
         if 0 not in memory["prompt"][0].shape:  # there may be prompts
             groups, prompt, _ = attend(self._prompt, "prompt")
             answer += groups.scatter(prompt)
-        return tf.concat([heard, answer], -1), weights
+        return answer, weights
 
-    def _logits(self, fused, seen, training):
-        # What the attention found also goes straight to the words.
-        out = tf.concat([fused, seen[..., self.units :]], -1)
-        out = self._output(self._drop(out, training=training))
+    def _fused(self, heard, answer):
+        """State and answer, [S, U] each -> what words are made of, [S, 2U]: both as one, and what
+        the attention found once more, which so goes straight to the words."""
+        return tf.concat([self._fusion(tf.concat([heard, answer], -1)), answer], -1)
+
+    def _logits(self, fused, training):
+        out = self._output(self._drop(fused, training=training))
         logits = tf.matmul(out, tf.cast(self.words.embeddings, out.dtype), transpose_b=True)
         return tf.cast(logits, tf.float32) + tf.cast(self._bias, tf.float32)
 
-    def _copied(self, fused, seen, progress, memory):
-        out = tf.concat([fused, seen[..., self.units :]], -1)
-        return self.copying(out, progress, memory["copied"])
-
-    def _copied_packed(self, logits, fused, seen, tokens, memory, packing):
+    def _copied_packed(self, logits, fused, tokens, memory, packing):
         """Logits [S, V] of captions one after the other, with the scores of their prompts' words;
         nothing is computed for captions without one."""
         copied = memory["copied"]
@@ -266,7 +266,7 @@ class Decoder(keras.layers.Layer):
 
         said = spread(tf.gather_nd(tokens, tf.stack([captions, steps], 1)))
         progress = self.copying.progress(said, copied)
-        scores = self._copied(spread(fused), spread(seen), progress, memory)
+        scores = self.copying(spread(fused), progress, copied)
         return tf.tensor_scatter_nd_add(logits, places, tf.gather_nd(scores, at))
 
     def get_config(self):
@@ -285,8 +285,8 @@ class Decoder(keras.layers.Layer):
 
 
 def _cells(cells):
-    """[..., 4U] -> h and c of the first LSTM, h and c of the second, [..., U] each."""
-    return tf.split(cells, 4, axis=-1)
+    """[..., 2U] -> h and c, [..., U] each."""
+    return tf.split(cells, 2, axis=-1)
 
 
 def projected(
