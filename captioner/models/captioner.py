@@ -192,9 +192,12 @@ class Captioner(keras.Model):
             tf.boolean_mask(prompt_rows, given)[:, None], tf.boolean_mask(rows, given), [count]
         )
         # The words of the prompt look at the picture: query the text, key and value the regions.
-        keys, values = (tf.gather(one, image) for one in self.grounding.project(regions))
+        # Of images that nobody asks about there are no keys and values.
+        asked, asks = tf.unique(image)
+        projected = self.grounding.project(tf.gather(regions, asked))
+        projected = tuple(tf.gather(one, asks) for one in projected)
         seen_mask = None if regions_mask is None else tf.gather(regions_mask, image)
-        seen, _ = self.grounding.attend(sequence, (keys, values), seen_mask, training=training)
+        seen, _ = self.grounding.attend(sequence, projected, seen_mask, training=training)
         mask = tf.cast(prompts["input_mask"], tf.bool)
         return self.prompt_norm(sequence + seen), mask, pooled, meant
 
