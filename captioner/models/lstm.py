@@ -44,20 +44,19 @@ def recurrence(inputs, kernel, h0, c0, sizes, ranks):
         shape = tf.TensorShape([None, None])
         return tf.TensorArray(dtype, steps, infer_shape=False, element_shape=shape)
 
-    def forward(t, h, c, hs, cs, gates):
+    def forward(t, h, c, *kept):
         size = sizes[t]  # the rows that end here are the last ones
         z = inputs[starts[t] : ends[t]] + tf.matmul(h[:size], kernel)
-        i, f, g, o, c = _gates(z, c[:size])
-        h = o * tf.tanh(c)
-        together = tf.concat([i, f, g, o], -1)
-        return t + 1, h, c, hs.write(t, h), cs.write(t, c), gates.write(t, together)
+        *gates, c = _gates(z, c[:size])
+        h = gates[-1] * tf.tanh(c)
+        made = (h, c, *gates)
+        return t + 1, h, c, *(one.write(t, new) for one, new in zip(kept, made, strict=True))
 
     state = tf.TensorShape([None, units])
-    loop = (0, h0, c0, array(), array(), array())
-    shapes = (tf.TensorShape([]), state, state, *[tf.TensorShape(None)] * 3)
-    *_, hs, cs, gates = tf.while_loop(lambda t, *_: t < steps, forward, loop, shapes)
-    hs = tf.ensure_shape(hs.concat(), [None, units])
-    cs, gates = cs.concat(), gates.concat()
+    loop = (0, h0, c0, *(array() for _ in range(6)))
+    shapes = (tf.TensorShape([]), state, state, *[tf.TensorShape(None)] * 6)
+    _, _, _, *kept = tf.while_loop(lambda t, *_: t < steps, forward, loop, shapes)
+    hs, cs, i, f, g, o = (tf.ensure_shape(one.concat(), [None, units]) for one in kept)
 
     def gradient(upstream):
         upstream = tf.convert_to_tensor(upstream)  # of a gather, it comes in slices
@@ -67,11 +66,9 @@ def recurrence(inputs, kernel, h0, c0, sizes, ranks):
         h_before = tf.gather(tf.concat([h0, hs], 0), before)
         c_before = tf.gather(tf.concat([c0, cs], 0), before)
         # All that doesn't wait for the next step, for all steps at once.
-        i, f, g, o = tf.split(gates, 4, axis=-1)
         cell = tf.tanh(cs)
-        slopes = tf.concat(
-            [g * i * (1 - i), c_before * f * (1 - f), i * (1 - g * g), cell * o * (1 - o)], -1
-        )
+        slope_i, slope_f, slope_g = g * i * (1 - i), c_before * f * (1 - f), i * (1 - g * g)
+        slope_o = cell * o * (1 - o)
         through = o * (1 - cell * cell)
         back = tf.transpose(kernel)  # once, and not in each product
 
@@ -81,7 +78,8 @@ def recurrence(inputs, kernel, h0, c0, sizes, ranks):
             new = [[0, sizes[t] - tf.shape(dh)[0]], [0, 0]]
             dh = tf.pad(dh, new) + upstream[here]
             dc = tf.pad(dc, new) + dh * through[here]
-            dz = tf.concat([dc, dc, dc, dh], -1) * slopes[here]
+            by_c = [dc * slope[here] for slope in (slope_i, slope_f, slope_g)]
+            dz = tf.concat([*by_c, dh * slope_o[here]], -1)
             return t - 1, tf.matmul(dz, back), dc * f[here], dzs.write(t, dz)
 
         none = tf.zeros([0, units], dtype)
