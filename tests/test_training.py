@@ -85,7 +85,7 @@ def test_checkpoints_at_the_end(trained):
 
 
 def test_the_loss_falls(tmp_path):
-    made = tiny.trainer(tmp_path, epochs=40, learning_rate=0.03, validate_every=40)
+    made = tiny.trainer(tmp_path, epochs=80, learning_rate=0.03, validate_every=80)
     made.fit()
     losses = [row["nats_per_token"] for row in metrics(tmp_path)]
     assert losses[-1] < 0.75 * losses[0]
