@@ -47,9 +47,9 @@ def recurrence(inputs, kernel, h0, c0, sizes, ranks):
     def forward(t, h, c, *kept):
         size = sizes[t]  # the rows that end here are the last ones
         z = inputs[starts[t] : ends[t]] + tf.matmul(h[:size], kernel)
-        *gates, c = _gates(z, c[:size])
-        h = gates[-1] * tf.tanh(c)
-        made = (h, c, *gates)
+        i, f, g, o, c = _gates(z, c[:size])
+        h = o * tf.tanh(c)
+        made = (h, c, i, f, g, o)
         return t + 1, h, c, *(one.write(t, new) for one, new in zip(kept, made, strict=True))
 
     state = tf.TensorShape([None, units])
