@@ -161,8 +161,7 @@ class Trainer:
             gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
             losses = context.all_reduce(tf.distribute.ReduceOp.SUM, losses)
             gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
-            gradients = [gradient / losses.count for gradient in gradients]
-            return losses, optimisation.apply(gradients)
+            return losses, optimisation.apply(gradients, losses.count)
 
         # It takes the iterators and not the batch: an iterator's type leaves sizes open, so that
         # batches of different sizes don't trace the step again.

@@ -36,7 +36,8 @@ class Decoder(keras.layers.Layer):
         units: int. U.
         heads: int. Heads of the attention.
         word_width: int. W, the width of the word table.
-        dropout: float. Dropout on the words' vectors and before the output.
+        dropout: float. Dropout on the words' vectors (what a batch drops of a word, it drops
+            wherever the word is said) and before the output.
         word_dropout: float. Share of words that are hidden in training, as `unknown`.
         unknown: int. The token that stands for a hidden word.
         continuing: sequence of int or None. The tokens that continue a word, for words of the
@@ -145,25 +146,26 @@ class Decoder(keras.layers.Layer):
             (logits, attention): float32 [B, T, V] of the next tokens, and [B, T, R]; with lengths
             [S, V] and [S, R], one caption's tokens after the other's.
         """
-        batch, steps = tf.unstack(tf.shape(tokens))
-        packing = pack(tf.fill([batch], steps) if lengths is None else lengths)
+        batch, longest = tf.unstack(tf.shape(tokens))
+        packing = pack(tf.fill([batch], longest) if lengths is None else lengths)
         h, c = _cells(self.initial(memory)["cells"])
         said = tf.gather_nd(tokens, tf.stack([packing.captions, packing.steps], 1))
-        words = self._words(said, packing.steps > 0, training)
+        words, places = self._words(said, packing.steps > 0, training)
         summary = tf.cast(memory["summary"], words.dtype)
-        heard = self._language.read(words, h, c, packing, told=summary)
-        answer, weights = self._look_packed(heard, memory, packing, training)
-        # Only here, where it is narrow, do the captions stand one after the other again.
-        heard, answer, weights = (
-            tf.gather(one, packing.unpacked) for one in (heard, answer, weights)
+        heard = self._language.read(words, h, c, packing, places=places, told=summary)
+        # From here on the captions stand one after the other again.
+        heard = tf.gather(heard, packing.unpacked)
+        captions, steps = (
+            tf.gather(one, packing.unpacked) for one in (packing.captions, packing.steps)
         )
+        answer, weights = self._look_packed(heard, memory, captions, training)
         fused = self._fused(heard, answer)
         logits = self._logits(fused, training)
         if "copied" in memory:
-            logits = self._copied_packed(logits, fused, tokens, memory, packing)
+            logits = self._copied_packed(logits, fused, tokens, memory, captions, steps)
         if lengths is None:
-            logits = tf.reshape(logits, [batch, steps, self.vocabulary])
-            weights = tf.reshape(weights, [batch, steps, tf.shape(weights)[-1]])
+            logits = tf.reshape(logits, [batch, longest, self.vocabulary])
+            weights = tf.reshape(weights, [batch, longest, tf.shape(weights)[-1]])
         return logits, weights
 
     def step(self, tokens, state, memory):
@@ -195,12 +197,15 @@ class Decoder(keras.layers.Layer):
         return logits, weights, after
 
     def _words(self, tokens, hideable, training):
-        """Tokens and whether they may be hidden, [S] each -> [S, W]."""
+        """Tokens and whether they may be hidden, [S] each -> the words among them, each once,
+        [N, W], and which of these every token is, [S]. A batch says most of its words many times;
+        what is dropped of one is dropped wherever it is said."""
         if training and self.word_dropout:
             hidden = keras.random.uniform(tf.shape(tokens), seed=self._seed) < self.word_dropout
             # The first token starts the caption and is no word.
             tokens = tf.where(hidden & hideable, self.unknown, tokens)
-        return self._drop(self.words(tokens), training=training)
+        words, places = tf.unique(tokens)
+        return self._drop(self.words(words), training=training), places
 
     def told(self, memory: Memory) -> Memory:
         """What every `step` uses, for the memory to hold, so that it isn't computed at each:
@@ -217,14 +222,15 @@ class Decoder(keras.layers.Layer):
         # Both answers are of the same width and kind; an empty prompt's is zero.
         return image + prompt, weights
 
-    def _look_packed(self, heard, memory, packing, training):
-        """`_look` for packed tokens: [S, U] -> [S, U] and [S, R]."""
+    def _look_packed(self, heard, memory, captions, training):
+        """`_look` for tokens of different captions: [S, U], and int32 [S], whose they are, ->
+        [S, U] and [S, R]."""
 
         def attend(attention, name):
             projected, rows = memory[name], memory.get(f"{name}_rows")
             count = tf.shape(projected[0])[0]
             # A memory is looked at by the tokens of all its captions at once.
-            groups = group(packing, tf.range(count) if rows is None else rows, count)
+            groups = group(captions if rows is None else tf.gather(rows, captions), count)
             query = groups.gather(heard)
             found = attention.attend(query, projected, memory[f"{name}_mask"], training=training)
             return groups, *found
@@ -246,15 +252,12 @@ class Decoder(keras.layers.Layer):
         logits = tf.matmul(out, tf.cast(self.words.embeddings, out.dtype), transpose_b=True)
         return tf.cast(logits, tf.float32) + tf.cast(self._bias, tf.float32)
 
-    def _copied_packed(self, logits, fused, tokens, memory, packing):
+    def _copied_packed(self, logits, fused, tokens, memory, captions, steps):
         """Logits [S, V] of captions one after the other, with the scores of their prompts' words;
         nothing is computed for captions without one."""
         copied = memory["copied"]
         count = tf.shape(copied["pieces"])[0]
         rows = memory.get("prompt_rows", tf.range(tf.shape(tokens)[0]))
-        captions, steps = (
-            tf.gather(one, packing.unpacked) for one in (packing.captions, packing.steps)
-        )
         prompts = tf.gather(rows, captions)  # [S]
         places = tf.where(prompts >= 0)
         at = tf.gather_nd(tf.stack([prompts, steps], 1), places)

@@ -131,13 +131,14 @@ class LSTM(keras.layers.Layer):
         found = recurrence(tf.matmul(packed, kernel) + bias, recurrent, h, c, sizes, ranks)
         return tf.transpose(tf.reshape(found, [steps, batch, self.units]), [1, 0, 2])
 
-    def read(self, inputs, h, c, packing: Packing, told=None):
+    def read(self, inputs, h, c, packing: Packing, *, places=None, told=None):
         """Rows of different lengths.
 
         Args:
-            inputs: [S, D], packed.
+            inputs: [S, D], packed; with places [N, D], of which several steps may share one.
             h: [B, U]. The state before; c: [B, U] too.
             packing: of the rows.
+            places: int32 [S] or None. Which of the inputs each packed step reads.
             told: [B, E] or None. What a row hears at every step beside its inputs, whose width is
                 then D - E.
 
@@ -145,13 +146,15 @@ class LSTM(keras.layers.Layer):
             h of every step, [S, U], packed.
         """
         kernel, bias, recurrent = self._weights()
+        if told is not None:
+            kernel, told_kernel = tf.split(kernel, [inputs.shape[-1], told.shape[-1]])
+        z = tf.matmul(inputs, kernel)
+        if places is not None:
+            z = tf.gather(z, places)
         if told is None:
-            z = tf.matmul(inputs, kernel) + bias
+            z += bias
         else:  # its product is the same at every step
-            parts = [inputs.shape[-1], told.shape[-1]]
-            kernel, told_kernel = tf.split(kernel, parts)
-            told = tf.matmul(told, told_kernel) + bias
-            z = tf.matmul(inputs, kernel) + tf.gather(told, packing.captions)
+            z += tf.gather(tf.matmul(told, told_kernel) + bias, packing.captions)
         h, c = tf.gather(h, packing.order), tf.gather(c, packing.order)
         return recurrence(z, recurrent, h, c, packing.sizes, packing.ranks)
 

@@ -52,7 +52,7 @@ def pack(lengths: tf.Tensor) -> Packing:
 
 
 class Groups(NamedTuple):
-    """Packed tokens by the memory they look at, which several captions may share.
+    """Tokens by the memory they look at, which several captions may share.
 
     Attributes:
         tokens: int32 [G, W]. The tokens of each memory; 0 where it has fewer.
@@ -66,9 +66,9 @@ class Groups(NamedTuple):
     looking: tf.Tensor
     count: tf.Tensor
 
-    def gather(self, packed: tf.Tensor) -> tf.Tensor:
+    def gather(self, tokens: tf.Tensor) -> tf.Tensor:
         """[S, U] -> [G, W, U]."""
-        return tf.gather(packed, self.tokens)
+        return tf.gather(tokens, self.tokens)
 
     def scatter(self, grouped: tf.Tensor) -> tf.Tensor:
         """[G, W, U] -> [S, U], zeros for tokens that look at nothing."""
@@ -78,15 +78,14 @@ class Groups(NamedTuple):
         return tf.scatter_nd(self.looking[:, None], found, [self.count, size])
 
 
-def group(packing: Packing, rows: tf.Tensor, count: tf.Tensor) -> Groups:
+def group(owners: tf.Tensor, count: tf.Tensor) -> Groups:
     """Puts tokens together.
 
     Args:
-        packing: of B captions.
-        rows: int32 [B]. The memory that each caption looks at, -1 for none.
+        owners: int32 [S]. The memory that each token looks at, -1 for none.
         count: int32. G.
     """
-    owners = tf.gather(rows, packing.captions)
+    tokens = tf.shape(owners)[0]
     looking = tf.cast(tf.where(owners >= 0)[:, 0], tf.int32)
     owners = tf.gather(owners, looking)
     # A memory's tokens come one after the other, and each is numbered from the first.
@@ -96,5 +95,5 @@ def group(packing: Packing, rows: tf.Tensor, count: tf.Tensor) -> Groups:
     first = tf.gather(tf.cumsum(sizes, exclusive=True), owners)
     width = tf.reduce_max(tf.concat([sizes, [0]], 0))
     places = owners * width + tf.range(tf.shape(owners)[0]) - first
-    tokens = tf.scatter_nd(places[:, None], looking, [count * width])
-    return Groups(tf.reshape(tokens, [count, width]), places, looking, tf.shape(packing.steps)[0])
+    found = tf.scatter_nd(places[:, None], looking, [count * width])
+    return Groups(tf.reshape(found, [count, width]), places, looking, tokens)
