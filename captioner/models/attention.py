@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from captioner.models.dropout import Dropout
+from captioner.models.rows import by_rows
 
 
 @keras.saving.register_keras_serializable("captioner")
@@ -74,7 +75,7 @@ class CrossModalAttention(keras.layers.Layer):
         queries."""
         shape = tf.shape(memory)
         both = tf.reshape(
-            self._key_value(memory),
+            by_rows(self._key_value, memory),
             [shape[0], shape[1], 2, self.heads, self.units // self.heads],
         )
         both = tf.transpose(both, [2, 0, 3, 1, 4])  # (2, B, H, M, d)
@@ -85,8 +86,7 @@ class CrossModalAttention(keras.layers.Layer):
         keys, values = projected
         # The number of beams is known when the graph is made, that of times may be 0.
         places = [-1, query.shape[1]] if query.shape[1] else tf.unstack(tf.shape(query)[:2])
-        # As one matrix: of three dimensions, TensorFlow's product takes many times as long.
-        queries = self._query(tf.reshape(query, [-1, query.shape[-1]]))
+        queries = by_rows(self._query, query)
         queries = tf.reshape(queries, [*places, self.heads, self.units // self.heads])
         queries = tf.transpose(queries, [0, 2, 1, 3])  # (B, H, T, d)
         # (B, H, T, d) x (B, H, d, M) -> (B, H, T, M)

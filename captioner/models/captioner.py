@@ -14,6 +14,7 @@ from captioner.models.decoder import Decoder, Memory, State
 from captioner.models.dropout import Dropout
 from captioner.models.encoders import ImageEncoder, TextEncoder
 from captioner.models.neighbours import Neighbours
+from captioner.models.rows import by_rows
 from captioner.models.sentences import SentenceHead, mean_embedding
 
 
@@ -174,7 +175,7 @@ class Captioner(keras.Model):
 
     def _regions(self, features, training):
         features = self.feature_dropout(features, training=training)
-        seen = self.region_norm(self.region_projection(features))
+        seen = self.region_norm(by_rows(self.region_projection, features))
         places = tf.cast(self.region_place.embeddings, seen.dtype)
         return self.feature_dropout(seen + places, training=training)
 

@@ -22,11 +22,12 @@ def _gates(z, c):
 
 
 @tf.custom_gradient
-def recurrence(inputs, kernel, h0, c0, sizes, ranks):
+def recurrence(inputs, told, kernel, h0, c0, sizes, ranks):
     """The recurrent part over all time steps.
 
     Args:
-        inputs: [S, 4U], packed. The inputs' share of the pre-activations, bias included.
+        inputs: [S, 4U], packed. The inputs' share of the pre-activations.
+        told: [B, 4U], longest row first. What is added to a row's at every step; the bias, say.
         kernel: [U, 4U]. The recurrent kernel.
         h0: [B, U], longest row first. c0: [B, U].
         sizes: int32 [T]. How many rows have a first step, a second, …
@@ -46,7 +47,7 @@ def recurrence(inputs, kernel, h0, c0, sizes, ranks):
 
     def forward(t, h, c, *kept):
         size = sizes[t]  # the rows that end here are the last ones
-        z = inputs[starts[t] : ends[t]] + tf.matmul(h[:size], kernel)
+        z = inputs[starts[t] : ends[t]] + told[:size] + tf.matmul(h[:size], kernel)
         i, f, g, o, c = _gates(z, c[:size])
         h = o * tf.tanh(c)
         made = (h, c, i, f, g, o)
@@ -72,7 +73,7 @@ def recurrence(inputs, kernel, h0, c0, sizes, ranks):
         through = o * (1 - cell * cell)
         back = tf.transpose(kernel)  # once, and not in each product
 
-        def backward(t, dh, dc, dzs):
+        def backward(t, dh, dc, dtold, dzs):
             here = slice(starts[t], ends[t])
             # Rows that end with this step have nothing to bring back from the next.
             new = [[0, sizes[t] - tf.shape(dh)[0]], [0, 0]]
@@ -80,17 +81,21 @@ def recurrence(inputs, kernel, h0, c0, sizes, ranks):
             dc = tf.pad(dc, new) + dh * through[here]
             by_c = [dc * slope[here] for slope in (slope_i, slope_f, slope_g)]
             dz = tf.concat([*by_c, dh * slope_o[here]], -1)
-            return t - 1, tf.matmul(dz, back), dc * f[here], dzs.write(t, dz)
+            dtold = tf.pad(dtold, new) + dz
+            return t - 1, tf.matmul(dz, back), dc * f[here], dtold, dzs.write(t, dz)
 
-        none = tf.zeros([0, units], dtype)
-        loop = (steps - 1, none, none, array())
-        shapes = (tf.TensorShape([]), state, state, tf.TensorShape(None))
-        _, dh, dc, dzs = tf.while_loop(lambda t, *_: t >= 0, backward, loop, shapes)
+        none, nothing = tf.zeros([0, units], dtype), tf.zeros([0, 4 * units], dtype)
+        loop = (steps - 1, none, none, nothing, array())
+        wide = tf.TensorShape([None, 4 * units])
+        shapes = (tf.TensorShape([]), state, state, wide, tf.TensorShape(None))
+        _, *begins_with, dzs = tf.while_loop(lambda t, *_: t >= 0, backward, loop, shapes)
         dz = tf.ensure_shape(dzs.concat(), [None, 4 * units])
         # (S, U)ᵀ x (S, 4U) -> (U, 4U): every step's share in one product
         dkernel = tf.matmul(h_before, dz, transpose_a=True)
-        rest = [[0, tf.shape(h0)[0] - tf.shape(dh)[0]], [0, 0]]  # rows without any step
-        return dz, dkernel, tf.pad(dh, rest), tf.pad(dc, rest), None, None
+        # Rows without any step have no share.
+        rest = [[0, tf.shape(h0)[0] - tf.shape(begins_with[0])[0]], [0, 0]]
+        dh, dc, dtold = (tf.pad(one, rest) for one in begins_with)
+        return dz, dtold, dkernel, dh, dc, None, None
 
     return hs, gradient
 
@@ -128,7 +133,8 @@ class LSTM(keras.layers.Layer):
         packed = tf.reshape(tf.transpose(inputs, [1, 0, 2]), [-1, width])
         kernel, bias, recurrent = self._weights()
         sizes, ranks = tf.fill([steps], batch), tf.tile(tf.range(batch), [steps])
-        found = recurrence(tf.matmul(packed, kernel) + bias, recurrent, h, c, sizes, ranks)
+        told = tf.broadcast_to(bias, [batch, 4 * self.units])
+        found = recurrence(tf.matmul(packed, kernel), told, recurrent, h, c, sizes, ranks)
         return tf.transpose(tf.reshape(found, [steps, batch, self.units]), [1, 0, 2])
 
     def read(self, inputs, h, c, packing: Packing, *, places=None, told=None):
@@ -146,17 +152,15 @@ class LSTM(keras.layers.Layer):
             h of every step, [S, U], packed.
         """
         kernel, bias, recurrent = self._weights()
-        if told is not None:
+        every = tf.broadcast_to(bias, [tf.shape(h)[0], 4 * self.units])
+        if told is not None:  # its product is the same at every step
             kernel, told_kernel = tf.split(kernel, [inputs.shape[-1], told.shape[-1]])
+            every += tf.matmul(told, told_kernel)
         z = tf.matmul(inputs, kernel)
         if places is not None:
             z = tf.gather(z, places)
-        if told is None:
-            z += bias
-        else:  # its product is the same at every step
-            z += tf.gather(tf.matmul(told, told_kernel) + bias, packing.captions)
-        h, c = tf.gather(h, packing.order), tf.gather(c, packing.order)
-        return recurrence(z, recurrent, h, c, packing.sizes, packing.ranks)
+        every, h, c = (tf.gather(one, packing.order) for one in (every, h, c))
+        return recurrence(z, every, recurrent, h, c, packing.sizes, packing.ranks)
 
     def told(self, told):
         """What rows [B, E] that hear the same at every step get of it: [B, 4U], for `step`."""
