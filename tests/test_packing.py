@@ -175,3 +175,23 @@ def test_nothing_is_computed_for_padding():
     image = tf.zeros([B, tiny.REGIONS, tiny.WIDTH])
     caption_loss(model, {"image": image, "tokens": tokens}, training=False)
     assert heights == {(sum(LENGTHS), 2 * model.units)}
+
+
+def test_a_word_is_multiplied_once_however_often_it_is_said():
+    model = tiny.model(dropout=0.5)
+    language = model.decoder._language
+    read, seen = language.read, []
+
+    def noted(inputs, *given, places, **options):
+        seen.append((inputs.numpy(), places.numpy()))
+        return read(inputs, *given, places=places, **options)
+
+    language.read = noted
+    tokens = captions()
+    image = tf.zeros([B, tiny.REGIONS, tiny.WIDTH])
+    caption_loss(model, {"image": image, "tokens": tokens}, training=True)
+    ((words, places),) = seen
+    assert places.shape == (sum(LENGTHS),) and set(places) == set(range(len(words)))
+    # [PAD] is never read, and a hidden word is [UNK].
+    assert len(words) <= len(np.unique(tokens[:, :-1])) < len(places)
+    assert 0 < np.mean(words == 0) < 1  # as they are after dropout
