@@ -8,13 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from captioner import commandline
-from captioner.allocation import keep_freed
 from captioner.measuring import session
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Measures, and prints each table as it is done; 130 if the user stopped it."""
-    keep_freed()  # as captioner.train does
     parts = session.chosen(arguments.only, arguments.growth)
     if arguments.json:  # where it can't be written, that is better known before than after
         arguments.json.open("a", encoding="utf-8").close()

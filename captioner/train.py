@@ -4,12 +4,9 @@ import argparse
 from pathlib import Path
 
 from captioner import commandline, config, tasks
-from captioner.allocation import keep_freed
-
 
 def main(arguments: argparse.Namespace) -> int:
     """Trains, or continues, or reports the run that the arguments name."""
-    keep_freed()
     settings = config.settings(
         arguments.recipe, data=arguments.data, overrides=arguments.overrides
     )
