@@ -5,8 +5,7 @@ that loop adds a gradient of the kernels' size at every step. Here the input's p
 all steps at once, and the gradient of the recurrent kernel too, after the backward loop. Rows of
 different lengths are packed (`captioner.models.packing`): a step computes the rows that have it.
 
-Legend: B batch, T time steps, S steps of all rows together, N different inputs, D input width,
-U units.
+Legend: B batch, T time steps, S steps of all rows together, D input width, U units.
 """
 
 import keras
@@ -23,12 +22,11 @@ def _gates(z, c):
 
 
 @tf.custom_gradient
-def recurrence(inputs, places, told, kernel, h0, c0, sizes, ranks):
+def recurrence(inputs, told, kernel, h0, c0, sizes, ranks):
     """The recurrent part over all time steps.
 
     Args:
-        inputs: [N, 4U]. What inputs add to the pre-activations; several steps may share one.
-        places: int32 [S]. Which of them each packed step reads.
+        inputs: [S, 4U], packed. The inputs' share of the pre-activations.
         told: [B, 4U], longest row first. What is added to a row's at every step; the bias, say.
         kernel: [U, 4U]. The recurrent kernel.
         h0: [B, U], longest row first. c0: [B, U].
@@ -49,9 +47,7 @@ def recurrence(inputs, places, told, kernel, h0, c0, sizes, ranks):
 
     def forward(t, h, c, *kept):
         size = sizes[t]  # the rows that end here are the last ones
-        # Step by step, [S, 4U] is never there.
-        z = tf.gather(inputs, places[starts[t] : ends[t]])
-        z += told[:size] + tf.matmul(h[:size], kernel)
+        z = inputs[starts[t] : ends[t]] + told[:size] + tf.matmul(h[:size], kernel)
         i, f, g, o, c = _gates(z, c[:size])
         h = o * tf.tanh(c)
         made = (h, c, i, f, g, o)
@@ -99,8 +95,7 @@ def recurrence(inputs, places, told, kernel, h0, c0, sizes, ranks):
         # Rows without any step have no share.
         rest = [[0, tf.shape(h0)[0] - tf.shape(begins_with[0])[0]], [0, 0]]
         dh, dc, dtold = (tf.pad(one, rest) for one in begins_with)
-        dinputs = tf.math.unsorted_segment_sum(dz, places, tf.shape(inputs)[0])
-        return dinputs, None, dtold, dkernel, dh, dc, None, None
+        return dz, dtold, dkernel, dh, dc, None, None
 
     return hs, gradient
 
@@ -139,8 +134,7 @@ class LSTM(keras.layers.Layer):
         kernel, bias, recurrent = self._weights()
         sizes, ranks = tf.fill([steps], batch), tf.tile(tf.range(batch), [steps])
         told = tf.broadcast_to(bias, [batch, 4 * self.units])
-        read = tf.matmul(packed, kernel), tf.range(steps * batch)
-        found = recurrence(*read, told, recurrent, h, c, sizes, ranks)
+        found = recurrence(tf.matmul(packed, kernel), told, recurrent, h, c, sizes, ranks)
         return tf.transpose(tf.reshape(found, [steps, batch, self.units]), [1, 0, 2])
 
     def read(self, inputs, h, c, packing: Packing, *, places=None, told=None):
@@ -162,11 +156,11 @@ class LSTM(keras.layers.Layer):
         if told is not None:  # its product is the same at every step
             kernel, told_kernel = tf.split(kernel, [inputs.shape[-1], told.shape[-1]])
             every += tf.matmul(told, told_kernel)
-        if places is None:
-            places = tf.range(tf.shape(inputs)[0])
+        z = tf.matmul(inputs, kernel)
+        if places is not None:
+            z = tf.gather(z, places)
         every, h, c = (tf.gather(one, packing.order) for one in (every, h, c))
-        read = tf.matmul(inputs, kernel), places
-        return recurrence(*read, every, recurrent, h, c, packing.sizes, packing.ranks)
+        return recurrence(z, every, recurrent, h, c, packing.sizes, packing.ranks)
 
     def told(self, told):
         """What rows [B, E] that hear the same at every step get of it: [B, 4U], for `step`."""
