@@ -55,7 +55,7 @@ class FusedAdamW(keras.optimizers.AdamW):
         """The update does it."""
 
     def update_step(self, gradient, variable, learning_rate):
-        if self._use_weight_decay(variable):
+        if self.weight_decay and self._use_weight_decay(variable):
             decay = tf.cast(learning_rate * self.weight_decay, variable.dtype)
             variable.assign(variable * (1 - decay))
         step = tf.cast(self.iterations + 1, variable.dtype)
