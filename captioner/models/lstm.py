@@ -5,7 +5,8 @@ that loop adds a gradient of the kernels' size at every step. Here the input's p
 all steps at once, and the gradient of the recurrent kernel too, after the backward loop. Rows of
 different lengths are packed (`captioner.models.packing`): a step computes the rows that have it.
 
-Legend: B batch, T time steps, S steps of all rows together, D input width, U units.
+Legend: B batch, T time steps, S steps of all rows together, N inputs that differ, D input width,
+U units.
 """
 
 import keras
