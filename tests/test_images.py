@@ -34,7 +34,7 @@ from captioner.inputs.images import normalise
 def test_a_file_gives_pillows_pixels(name):
     data = FILES[name]()
     difference = np.abs(read_one(data) - expected(data))
-    # Pillow rounds between its two passes and we do not.
+    # Pillow rounds between its two passes, TensorFlow does not.
     assert difference.max() <= (1 if "jpeg" not in name else 2)
     assert difference.mean() < 0.3
 
@@ -156,6 +156,17 @@ def test_garbage_exif_is_ignored(garbage):
 def test_resize_equals_tensorflows(size, side):
     picture = np.asarray(scene(*size))
     wanted = tf.image.resize(picture, [side, side], antialias=True).numpy()
+    difference = np.abs(read_pixels(picture, side).numpy() - wanted)
+    assert difference.max() <= 0.51
+
+
+@pytest.mark.parametrize("size", [(500, 375), (37, 411), (20, 30), (2300, 1900)])
+@pytest.mark.parametrize("side", [224, 100, 14])
+def test_transparency_is_laid_over_white_before_resizing(size, side):
+    picture = np.asarray(with_alpha(scene(*size)))
+    opacity = picture[..., 3:] / np.float32(255)
+    laid = picture[..., :3] * opacity + 255 * (1 - opacity)
+    wanted = tf.image.resize(laid, [side, side], antialias=True).numpy()
     difference = np.abs(read_pixels(picture, side).numpy() - wanted)
     assert difference.max() <= 0.51
 

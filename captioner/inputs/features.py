@@ -26,7 +26,7 @@ from captioner.inputs.images import decode_images
 from captioner.inputs.records import Record
 
 # Raised when decoding, resizing or normalisation changes: old caches are then other features.
-PREPROCESSING = 1
+PREPROCESSING = 2
 
 # A cache being written is another folder.
 _MAKING = ".making-"

@@ -11,7 +11,7 @@ MAX_FILE = 64 * 2**20
 
 # The largest pictures read. A baseline JPEG is decoded at a reduced scale and never held whole;
 # the others are (4 bytes a pixel for a PNG, 6 for a progressive JPEG's coefficients), so that
-# decoding one image takes at most about 250 MB beside its file. 2**25 holds an 8K screen.
+# decoding one image takes at most about 300 MB beside its file. 2**25 holds an 8K screen.
 MAX_JPEG_PIXELS = 2**26
 MAX_PIXELS = 2**25
 MAX_SIDE = 2**16 - 1
