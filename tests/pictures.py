@@ -20,6 +20,9 @@ def scene(width=150, height=110, seed=0) -> Image.Image:
     return Image.fromarray(coarse).resize((width, height), Image.BICUBIC)
 
 
+_NEIGHBOUR = array_file(np.full((2, 2), 200, np.uint8))
+
+
 def read_pixels(array, side: int):
     """A picture in memory, through the file that it becomes."""
     return decode_image(tf.constant(array_file(array)), side)
@@ -54,8 +57,12 @@ def read_one(data: bytes, side=SIDE) -> np.ndarray:
 
 
 def refusal(data: bytes) -> str:
+    """Why a file is refused: the same alone, where one JPEG has a road of its own, and with
+    another, which is read."""
     pixels, errors = read(data)
     assert errors[0] and not pixels.any()
+    both, reasons = read(data, _NEIGHBOUR)
+    assert reasons == [*errors, ""] and not both[0].any() and both[1].any()
     assert len(errors[0]) < 130 and "\n" not in errors[0]
     return errors[0]
 

@@ -3,9 +3,10 @@
 import tensorflow as tf
 
 JPEG, PNG, GIF, BMP = range(4)
+JPEG_MARK = b"\xff\xd8\xff"
 # (offset, bytes, name). The first four are read, the rest refused by name; the first match counts.
 _SIGNATURES = (
-    (0, b"\xff\xd8\xff", "JPEG"),
+    (0, JPEG_MARK, "JPEG"),
     (0, b"\x89PNG\r\n\x1a\n", "PNG"),
     (0, b"GIF8", "GIF"),
     (0, b"BM", "BMP"),
