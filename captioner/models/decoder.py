@@ -160,7 +160,7 @@ class Decoder(keras.layers.Layer):
         )
         answer, weights = self._look_packed(heard, memory, captions, training)
         fused = self._fused(heard, answer)
-        logits = self._logits(fused, training)
+        logits = self._logits(fused, training=training)
         if "copied" in memory:
             logits = self._copied_packed(logits, fused, tokens, memory, captions, steps)
         if lengths is None:
@@ -181,14 +181,16 @@ class Decoder(keras.layers.Layer):
         """
         h, c = _cells(state["cells"])
         words = tf.cast(tf.gather(self.words.embeddings, tokens), h.dtype)
-        told = (memory if "told" in memory else self.told(memory))["told"]
-        heard, c = self._language.step(words, h, c, told)
+        known = memory if "told" in memory else self.told(memory)
+        heard, c = self._language.step(words, h, c, known["told"])
         # The beams stand where teacher forcing has time: attention can't tell the difference.
         answer, weights = self._look(heard, memory)
         # As one matrix: of three dimensions, TensorFlow's product takes many times as long.
         fused = self._fused(*(tf.reshape(one, [-1, self.units]) for one in (heard, answer)))
         beams = tokens.shape[1] or tf.shape(tokens)[1]
-        logits = tf.reshape(self._logits(fused, False), [-1, beams, self.vocabulary])
+        logits = tf.reshape(
+            self._logits(fused, words=known["words"]), [-1, beams, self.vocabulary]
+        )
         after = {"cells": tf.concat([heard, c], -1)}
         if "copied" in memory:
             after["copied"] = self.copying.step(tokens, state["copied"], memory["copied"])
@@ -209,9 +211,12 @@ class Decoder(keras.layers.Layer):
 
     def told(self, memory: Memory) -> Memory:
         """What every `step` uses, for the memory to hold, so that it isn't computed at each:
-        `told`, what the LSTM hears of the picture, [B, 1, 4U]."""
+        `told`, what the LSTM hears of the picture, [B, 1, 4U]; `words`, the table of words lying
+        down, [W, V]: of a few rows, TensorFlow's product with one that must be turned takes two
+        to six times as long."""
         summary = tf.cast(memory["summary"], self.compute_dtype)
-        return {"told": self._language.told(summary)[:, None]}
+        words = tf.transpose(tf.cast(self.words.embeddings, self.compute_dtype))
+        return {"told": self._language.told(summary)[:, None], "words": words}
 
     def _look(self, heard, memory):
         """[B, K, U] -> what is seen there, [B, K, U], and where in the image, [B, K, R]."""
@@ -247,9 +252,14 @@ class Decoder(keras.layers.Layer):
         the attention found once more, which so goes straight to the words."""
         return tf.concat([self._fusion(tf.concat([heard, answer], -1)), answer], -1)
 
-    def _logits(self, fused, training):
+    def _logits(self, fused, words=None, training=False):
+        """[S, 2U] -> float32 [S, V]; `words` as `told` has them, if it was asked."""
         out = self._output(self._drop(fused, training=training))
-        logits = tf.matmul(out, tf.cast(self.words.embeddings, out.dtype), transpose_b=True)
+        if words is None:
+            table = tf.cast(self.words.embeddings, out.dtype)
+            logits = tf.matmul(out, table, transpose_b=True)
+        else:
+            logits = tf.matmul(out, words)
         return tf.cast(logits, tf.float32) + tf.cast(self._bias, tf.float32)
 
     def _copied_packed(self, logits, fused, tokens, memory, captions, steps):
