@@ -246,10 +246,11 @@ def test_arrays_of_every_shape(model):
     kinds = [grey, grey[..., None], np.dstack([grey] * 3), opaque, grey[::-1][::-1]]
     kinds += [(grey / 255).astype(dtype) for dtype in ("float16", "float32", "float64")]
     results = model.caption(kinds)
-    assert len({(one.text, one.log_prob) for one in results}) == 1
     white = np.full((40, 50, 3), 255, np.uint8)
-    same_as_white = model.caption([clear, white])
-    assert same_as_white[0] == same_as_white[1]
+    for same in (results, model.caption([clear, white])):
+        assert len({one.text for one in same}) == 1
+        # Not to the last bit: some processors round a batch's rows by where they stand.
+        np.testing.assert_allclose([one.log_prob for one in same], same[0].log_prob, atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -141,7 +141,9 @@ def test_files_that_the_graph_does_not_read_are_converted(url, kind, tmp_path):
     found, plain = model.caption([path, jpeg(6)])
     assert found.error is None
     if kind in ("webp", "tiff"):
-        assert (found.text, found.log_prob) == (plain.text, plain.log_prob)
+        # Not to the last bit: some processors round a batch's rows by where they stand.
+        assert found.text == plain.text
+        assert found.log_prob == pytest.approx(plain.log_prob, abs=1e-4)
     else:
         assert found.log_prob == pytest.approx(plain.log_prob, abs=0.1)
 
