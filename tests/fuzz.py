@@ -66,8 +66,13 @@ def fuzz(model: Captioner, originals: list[bytes], files: int, seed: int) -> Cou
         found = _ask(model, signature, batch, prompts)
         for which, place in enumerate(places):
             for name, rows in expected[which, signature].items():
-                np.testing.assert_array_equal(
-                    found[name][place], rows[place], f"{name} of {signature}, call {counts.calls}"
+                where = f"{name} of {signature}, call {counts.calls}"
+                if rows.dtype.kind != "f":
+                    np.testing.assert_array_equal(found[name][place], rows[place], where)
+                    continue
+                # Some processors round the last bit by how wide a batch's longest prompt is.
+                np.testing.assert_allclose(
+                    found[name][place], rows[place], rtol=2e-6, atol=1e-6, err_msg=where
                 )
         counts.calls += 1
         for place in sorted(set(range(BATCH)) - set(places.tolist())):

@@ -17,7 +17,7 @@ def test_a_changed_neighbour_is_noticed(exports):
             out = loaded(exports["float32"]).call(signature, inputs)
             scores = "log_probs" if "log_probs" in out else "log_prob"
             if any(error for error in out["error"]):
-                out[scores] = np.nextafter(out[scores], np.float32(np.inf))
+                out[scores] = out[scores] * np.float32(1 + 1e-5)
             return out
 
     with pytest.raises(AssertionError, match="log_prob"):

@@ -32,14 +32,14 @@ class Part(NamedTuple):
 
 # In the order in which they are measured. TensorFlow is loaded by the first.
 PARTS = {
-    "captioning": Part("captioning.captioning", 65, 10),
-    "profile": Part("profile.profile", 10, 2),
-    "caching": Part("training.caching", 4, 4),
-    "training": Part("training.training", 25, 6),
-    "end-to-end": Part("training.end_to_end", 30, 5),
-    "replicas": Part("replicas.replicas", 0, 60),
-    "start": Part("processes.starting", 25, 11),
-    "memory": Part("processes.memory", 5, 12),
+    "captioning": Part("captioning.captioning", 180, 17),
+    "profile": Part("profile.profile", 15, 3),
+    "caching": Part("training.caching", 6, 6),
+    "training": Part("training.training", 60, 10),
+    "end-to-end": Part("training.end_to_end", 50, 8),
+    "replicas": Part("replicas.replicas", 0, 90),
+    "start": Part("processes.starting", 35, 15),
+    "memory": Part("processes.memory", 10, 20),
     "growth": Part("growth.growth", 300, 0, model=False, unasked=False),
     "search": Part("growth.search", 900, 0, model=False, unasked=False),
 }
