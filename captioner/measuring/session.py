@@ -38,8 +38,8 @@ PARTS = {
     "training": Part("training.training", 60, 10),
     "end-to-end": Part("training.end_to_end", 50, 8),
     "replicas": Part("replicas.replicas", 0, 90),
-    "start": Part("processes.starting", 35, 15),
-    "memory": Part("processes.memory", 10, 20),
+    "start": Part("processes.starting", 25, 11),
+    "memory": Part("processes.memory", 5, 12),
     "growth": Part("growth.growth", 300, 0, model=False, unasked=False),
     "search": Part("growth.search", 900, 0, model=False, unasked=False),
 }
