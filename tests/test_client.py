@@ -143,7 +143,7 @@ def test_files_that_the_graph_does_not_read_are_converted(url, kind, tmp_path):
     if kind in ("webp", "tiff"):
         # Not to the last bit: some processors round a batch's rows by where they stand.
         assert found.text == plain.text
-        assert found.log_prob == pytest.approx(plain.log_prob, abs=1e-4)
+        assert found.log_prob == pytest.approx(plain.log_prob, rel=1e-6)
     else:
         assert found.log_prob == pytest.approx(plain.log_prob, abs=0.1)
 

@@ -116,6 +116,22 @@ def normalise(pixels: tf.Tensor) -> tf.Tensor:
 def _decode_batch(side: int):
     """The batch function of one side, traced once."""
 
+    def decode(image_bytes):
+        alone = tf.equal(tf.size(image_bytes), 1)
+        jpeg = tf.reduce_all(tf.equal(tf.strings.substr(image_bytes, 0, 3), JPEG_MARK))
+        return tf.cond(
+            alone & jpeg,
+            lambda: _decode_one_jpeg(image_bytes, side),
+            lambda: _decode_several(image_bytes, side),
+        )
+
+    signature = [tf.TensorSpec([None], tf.string)]
+    return tf.function(decode, input_signature=signature, autograph=False)
+
+
+def _decode_several(image_bytes: tf.Tensor, side: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Any number of files of any kind, in parallel."""
+
     def read(index, data):
         header = image_headers.inspect(data)
         pixels = tf.cond(
@@ -125,51 +141,43 @@ def _decode_batch(side: int):
         )
         return index, pixels, header.reason
 
-    def several(image_bytes):
-        # A failing decoder fails its whole graph, except inside a data set that leaves failed
-        # elements out. Rows that are missing afterwards take element 0, which says so.
-        count = tf.size(image_bytes)
-        blank = (tf.constant([-1]), tf.zeros([1, side, side, 3], tf.uint8), [_DAMAGED])
-        rows = tf.data.Dataset.from_tensor_slices((tf.range(count), image_bytes))
-        rows = rows.map(read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        rows = rows.ignore_errors()
-        rows = tf.data.Dataset.from_tensor_slices(blank).concatenate(rows)
-        rows = rows.batch(tf.cast(count, tf.int64) + 1)
-        index, pixels, errors = rows.get_single_element()
-        survivors = index[1:]
-        element = tf.scatter_nd(
-            survivors[:, None], tf.range(1, tf.size(survivors) + 1), tf.shape(image_bytes)
-        )
-        return tf.gather(pixels, element), tf.gather(errors, element)
+    # A failing decoder fails its whole graph, except inside a data set that leaves failed
+    # elements out. Rows that are missing afterwards take element 0, which says so.
+    count = tf.size(image_bytes)
+    blank = (tf.constant([-1]), tf.zeros([1, side, side, 3], tf.uint8), [_DAMAGED])
+    rows = tf.data.Dataset.from_tensor_slices((tf.range(count), image_bytes))
+    rows = rows.map(read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    rows = rows.ignore_errors()
+    rows = tf.data.Dataset.from_tensor_slices(blank).concatenate(rows)
+    rows = rows.batch(tf.cast(count, tf.int64) + 1)
+    index, pixels, errors = rows.get_single_element()
+    survivors = index[1:]
+    element = tf.scatter_nd(
+        survivors[:, None], tf.range(1, tf.size(survivors) + 1), tf.shape(image_bytes)
+    )
+    return tf.gather(pixels, element), tf.gather(errors, element)
 
-    def one_jpeg(image_bytes):
-        # What a data set does to its elements is prepared anew at every call, which takes as long
-        # as decoding a photograph. So here it does nothing but what can fail.
-        data = image_bytes[0]
-        header = image_headers.inspect(data)
 
-        def decode(contents):
-            return tf.expand_dims(_decode_jpeg(_checked(contents, header), header, side), 0)
+def _decode_one_jpeg(image_bytes: tf.Tensor, side: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """The same of one JPEG. What a data set does to its elements is prepared anew at every call,
+    which takes as long as decoding a photograph; here it does nothing but what can fail."""
+    data = image_bytes[0]
+    header = image_headers.inspect(data)
 
-        rows = tf.data.Dataset.from_tensors(data).map(decode).ignore_errors()
-        rows = rows.concatenate(tf.data.Dataset.from_tensors(tf.zeros([0, 1, 1, 3], tf.uint8)))
-        decoded = rows.take(1).get_single_element()  # one picture, or none
-        broken = tf.equal(tf.shape(decoded)[0], 0)
-        pixels = tf.cond(
-            broken,
-            lambda: tf.zeros([side, side, 3], tf.uint8),
-            lambda: _upright(resize(decoded[0], side), header),
-        )
-        reason = tf.where(broken & tf.equal(header.reason, ""), _DAMAGED, header.reason)
-        return pixels[None], reason[None]
+    def decode(contents):
+        return tf.expand_dims(_decode_jpeg(_checked(contents, header), header, side), 0)
 
-    def decode(image_bytes):
-        alone = tf.equal(tf.size(image_bytes), 1)
-        jpeg = tf.reduce_all(tf.equal(tf.strings.substr(image_bytes, 0, 3), JPEG_MARK))
-        return tf.cond(alone & jpeg, lambda: one_jpeg(image_bytes), lambda: several(image_bytes))
-
-    signature = [tf.TensorSpec([None], tf.string)]
-    return tf.function(decode, input_signature=signature, autograph=False)
+    rows = tf.data.Dataset.from_tensors(data).map(decode).ignore_errors()
+    rows = rows.concatenate(tf.data.Dataset.from_tensors(tf.zeros([0, 1, 1, 3], tf.uint8)))
+    decoded = rows.take(1).get_single_element()  # one picture, or none
+    broken = tf.equal(tf.shape(decoded)[0], 0)
+    pixels = tf.cond(
+        broken,
+        lambda: tf.zeros([side, side, 3], tf.uint8),
+        lambda: _upright(resize(decoded[0], side), header),
+    )
+    reason = tf.where(broken & tf.equal(header.reason, ""), _DAMAGED, header.reason)
+    return pixels[None], reason[None]
 
 
 def _checked(data: tf.Tensor, header: Header) -> tf.Tensor:
