@@ -3,12 +3,18 @@
 import argparse
 import contextlib
 import json
+import os
 import signal
-from collections.abc import Iterator
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-from captioner import commandline
-from captioner.measuring import session
+from captioner import commandline, kernels
+from captioner.errors import CaptionerError
+from captioner.measuring import machine, session
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -16,22 +22,68 @@ def main(arguments: argparse.Namespace) -> int:
     parts = session.chosen(arguments.only, arguments.growth)
     if arguments.json:  # where it can't be written, that is better known before than after
         arguments.json.open("a", encoding="utf-8").close()
+    apart = []
+    if kernels.batches_differ(machine.flags()):
+        apart = [name for name in parts if session.PARTS[name].batches]
+        if apart == parts:  # they choose for this process
+            kernels.for_batches()
+            apart = []
     commandline.tell(session.announcement(parts, arguments.rounds))
     with terminating():
         report = session.measure(
-            parts,
+            [name for name in parts if name not in apart],
             arguments.rounds,
             model=arguments.model,
             images=arguments.images,
             show=lambda lines: print("\n".join(lines), end="\n\n", flush=True),
             tell=commandline.tell,
         )
+        if apart and report["complete"]:
+            other = elsewhere(apart, arguments)
+            report["complete"] = other["complete"]
+            report["measurements"] += other["measurements"]
+            report["environment_of"] = dict.fromkeys(apart, other["machine"]["environment"])
     if arguments.json:
         text = json.dumps(report, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
         arguments.json.write_text(text, encoding="utf-8")
     if not report["complete"]:
         commandline.tell("interrupted: this is what was measured so far")
     return 0 if report["complete"] else 130
+
+
+def elsewhere(parts: Sequence[str], arguments: argparse.Namespace) -> dict[str, Any]:
+    """Measures parts in a process of their own, which prints them; its report.
+
+    An interrupt, of the keyboard or passed on by us, ends it with what it has measured so far.
+
+    Raises:
+        CaptionerError: it failed.
+    """
+    # In it, captioner is what it is here, from wherever it was imported.
+    path = [str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path))}
+    sys.stdout.flush()
+    with tempfile.TemporaryDirectory() as folder:
+        figures = Path(folder) / "figures.json"
+        words = ["--only", *parts, "--rounds", str(arguments.rounds), "--json", str(figures)]
+        words += ["--model", str(arguments.model)] if arguments.model else []
+        words += ["--images", str(arguments.images)] if arguments.images else []
+        words += ["--debug"] if arguments.debug else []
+        child = subprocess.Popen(
+            [sys.executable, "-m", "captioner.benchmark", *words],
+            stdin=subprocess.DEVNULL, stderr=sys.stderr, env=environment,
+        )  # fmt: skip
+        try:
+            code = child.wait()
+        except KeyboardInterrupt:
+            child.terminate()
+            code = child.wait()
+        if code not in (0, 130):
+            raise CaptionerError(f"measuring {', '.join(parts)} failed ({code}): see above")
+        text = figures.read_text(encoding="utf-8")
+    if not text:  # interrupted before it could write anything
+        return {"complete": False, "measurements": [], "machine": {"environment": {}}}
+    return json.loads(text)
 
 
 @contextlib.contextmanager

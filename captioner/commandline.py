@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable, Set
 from typing import NoReturn
 
+from captioner import kernels
 from captioner.errors import CaptionerError
 
 
@@ -74,11 +75,22 @@ def check_options(
 
 
 def run(
-    main: Callable[[argparse.Namespace], int | None], arguments: argparse.Namespace
+    main: Callable[[argparse.Namespace], int | None],
+    arguments: argparse.Namespace,
+    *,
+    batches: bool = False,
 ) -> NoReturn:
     """Calls a command and exits: 0 or what it returned, 2 with one line for bad input,
-    130 after an interrupt."""
+    130 after an interrupt.
+
+    Args:
+        main: the command; TensorFlow is not loaded before.
+        arguments: as parsed.
+        batches: whether it works on batches (`kernels.for_batches`).
+    """
     _prepare_streams()
+    if batches:
+        kernels.for_batches()
     if not arguments.debug:
         _hush_native_code()
     try:

@@ -49,4 +49,4 @@ def parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    commandline.run(main, parser().parse_args())
+    commandline.run(main, parser().parse_args(), batches=True)

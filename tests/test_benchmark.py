@@ -6,11 +6,13 @@ import os
 import shutil
 import signal
 import statistics
+import subprocess
+import sys
 
 import pytest
 import tensorflow as tf
 
-from captioner import benchmark, config
+from captioner import benchmark, config, kernels
 from captioner.inputs.images import decode_images
 from captioner.inputs.resample import resize
 from captioner.measuring import (
@@ -28,7 +30,8 @@ from captioner.measuring.comparison import RATE, Comparison, Contender
 
 @pytest.fixture
 def small(monkeypatch):
-    """Everything in sizes that tests can wait for."""
+    """Everything in sizes that tests can wait for, in this process."""
+    monkeypatch.setattr(kernels, "batches_differ", lambda flags: False)
     monkeypatch.setattr(captioning, "BATCHES", (1, 2))
     monkeypatch.setattr(captioning, "_PHONE_BATCH", 2)
     monkeypatch.setattr(photos, "WEB", (100, 75))
@@ -293,6 +296,49 @@ def test_an_interrupted_training_is_an_interrupt(tiny_run, tmp_path, small, monk
     code, report = measured(tmp_path, "--model", tiny_run, "--only", "training")
     assert code == 130 and steps == [1]
     assert not report["complete"] and report["measurements"] == []
+
+
+def test_an_interrupt_elsewhere_is_one_here(tmp_path, monkeypatch):
+    asked = []
+
+    def measure(parts, rounds, **_):
+        asked.append(parts)
+        return {"complete": True, "measurements": [{"rows": parts}]}
+
+    def elsewhere(parts, arguments):
+        asked.append((parts, arguments.rounds))
+        kernel = {"environment": {kernels.VARIABLE: "1"}}
+        return {"complete": False, "measurements": [{"rows": parts}], "machine": kernel}
+
+    monkeypatch.setattr(kernels, "batches_differ", lambda flags: True)
+    monkeypatch.setattr(benchmark.session, "measure", measure)
+    monkeypatch.setattr(benchmark, "elsewhere", elsewhere)
+    code, report = measured(tmp_path, "--only", "start", "caching", "captioning", "training")
+    assert asked == [["captioning", "start"], (["caching", "training"], 2)]
+    assert code == 130 and [one["rows"] for one in report["measurements"]] == [
+        ["captioning", "start"], ["caching", "training"]
+    ]  # fmt: skip
+    assert report["environment_of"]["training"] == {kernels.VARIABLE: "1"}
+
+
+@pytest.mark.slow
+def test_training_is_measured_with_its_kernels_and_one_photograph_is_not(tiny_run, tmp_path):
+    """The command itself, in as many processes as this processor asks for."""
+    path = tmp_path / "figures.json"
+    words = ["--only", "caching", "profile", "--rounds", "1", "--model", tiny_run, "--json", path]
+    kept = {name: one for name, one in os.environ.items() if name != kernels.VARIABLE}
+    done = subprocess.run(
+        [sys.executable, "-m", "captioner.benchmark", *map(str, words)],
+        capture_output=True, text=True, env=kept,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    report = json.loads(path.read_text(encoding="utf-8"))
+    assert report["complete"] and table(report, "caching") and table(report, "profile")
+    differ = kernels.batches_differ(machine.flags())
+    assert report["machine"]["environment"].get(kernels.VARIABLE) is None
+    assert (report.get("environment_of") == {"caching": {kernels.VARIABLE: "1"}}) == differ
+    assert done.stdout.count(kernels.VARIABLE) == differ
+    assert done.stdout.index("decode") < done.stdout.index("write the cache")
 
 
 def test_json_that_cannot_be_written_is_known_before(tmp_path, interrupted):

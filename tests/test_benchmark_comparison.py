@@ -161,7 +161,7 @@ def test_the_machine_s_facts_are_json_and_hold_no_path(monkeypatch):
     text = json.dumps(known, allow_nan=False)
     assert "/" not in text.replace(known["processor"], "")
     assert known["cores"] >= 1 and known["memory_bytes"] > 2**28
-    assert known["threads"]["OMP_NUM_THREADS"] == "3"
+    assert known["environment"]["OMP_NUM_THREADS"] == "3"
     assert len(machine.lines(known)) == 2
 
 

@@ -7,12 +7,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-# What sets the number of threads, if anything does.
-_THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
+from captioner import kernels
+
+# What sets the number of threads and chooses kernels, if anything does.
+_CHOICES = (
+    "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", kernels.VARIABLE
+)  # fmt: skip
 
 
 def facts() -> dict[str, Any]:
-    """Processor, cores, memory, versions, threads and load; nothing about the user.
+    """Processor, cores, memory, versions, threads, kernels and load; nothing about the user.
 
     Loads TensorFlow, for the accelerators there are.
     """
@@ -32,7 +36,7 @@ def facts() -> dict[str, Any]:
         "python": platform.python_version(),
         "tensorflow": tf.__version__,
         "keras": version("keras"),
-        "threads": {name: os.environ[name] for name in _THREADS if name in os.environ},
+        "environment": {name: os.environ[name] for name in _CHOICES if name in os.environ},
         "load": round(os.getloadavg()[0], 2),
     }
 
@@ -41,12 +45,14 @@ def lines(known: dict[str, Any]) -> list[str]:
     """The facts, for people."""
     size = known["memory_bytes"]
     memory = "" if size is None else f", {size / 2**30:.1f} GiB"
-    threads = ", ".join(f"{name}={value}" for name, value in known["threads"].items())
+    choices = [f"{name}={value}" for name, value in known["environment"].items()]
+    if not known["environment"].keys() - {kernels.VARIABLE}:
+        choices.insert(0, "as many threads as cores")
     return [
         f"{known['processor']}, {known['cores']} cores{memory}, "
         f"{', '.join(known['accelerators']) or 'no accelerator'}",
         f"TensorFlow {known['tensorflow']}, Keras {known['keras']}, Python {known['python']}, "
-        f"{threads or 'as many threads as cores'}; load average {known['load']} before the start",
+        f"{', '.join(choices)}; load average {known['load']} before the start",
     ]
 
 
@@ -59,12 +65,16 @@ def cores() -> int:
 
 def has_bfloat16() -> bool:
     """Whether the processor multiplies in bfloat16, as far as the system says so."""
+    return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(flags())
+
+
+def flags() -> set[str]:
+    """The processor's abilities as Linux spells them; none where another system keeps them."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:  # another system
-        return False
-    flags = next((one for one in lines if one.startswith(("flags", "Features"))), "").split()
-    return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(flags)
+    except OSError:
+        return set()
+    return set(next((one for one in lines if one.startswith(("flags", "Features"))), "").split())
 
 
 def peak_memory() -> int:

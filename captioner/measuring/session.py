@@ -26,6 +26,8 @@ class Part(NamedTuple):
     """Seconds of a round."""
     model: bool = True
     """Whether it measures the model; otherwise it makes its own, or needs none."""
+    batches: bool = False
+    """Whether it is of what training does, in a process that chooses kernels for batches."""
     unasked: bool = True
     """Whether it is measured where nothing is asked for by name; otherwise it takes long."""
 
@@ -34,10 +36,10 @@ class Part(NamedTuple):
 PARTS = {
     "captioning": Part("captioning.captioning", 180, 17),
     "profile": Part("profile.profile", 15, 3),
-    "caching": Part("training.caching", 6, 6),
-    "training": Part("training.training", 60, 10),
-    "end-to-end": Part("training.end_to_end", 50, 8),
-    "replicas": Part("replicas.replicas", 0, 90),
+    "caching": Part("training.caching", 6, 6, batches=True),
+    "training": Part("training.training", 60, 10, batches=True),
+    "end-to-end": Part("training.end_to_end", 50, 8, batches=True),
+    "replicas": Part("replicas.replicas", 0, 90, batches=True),
     "start": Part("processes.starting", 25, 11),
     "memory": Part("processes.memory", 5, 12),
     "growth": Part("growth.growth", 300, 0, model=False, unasked=False),
