@@ -71,16 +71,23 @@ def elsewhere(parts: Sequence[str], arguments: argparse.Namespace) -> dict[str, 
         words += ["--debug"] if arguments.debug else []
         child = subprocess.Popen(
             [sys.executable, "-m", "captioner.benchmark", *words],
-            stdin=subprocess.DEVNULL, stderr=sys.stderr, env=environment,
+            # In a group of its own a Ctrl-C reaches it through us only: a second one would have
+            # it lose what it has.
+            stdin=subprocess.DEVNULL, stderr=sys.stderr, env=environment, process_group=0,
         )  # fmt: skip
         try:
             code = child.wait()
         except KeyboardInterrupt:
             child.terminate()
-            code = child.wait()
+            child.wait()
+            code = 130
+        finally:
+            if child.poll() is None:
+                child.kill()
+                child.wait()
         if code not in (0, 130):
             raise CaptionerError(f"measuring {', '.join(parts)} failed ({code}): see above")
-        text = figures.read_text(encoding="utf-8")
+        text = figures.read_text(encoding="utf-8") if figures.exists() else ""
     if not text:  # interrupted before it could write anything
         return {"complete": False, "measurements": [], "machine": {"environment": {}}}
     return json.loads(text)

@@ -8,6 +8,8 @@ import signal
 import statistics
 import subprocess
 import sys
+import threading
+import types
 
 import pytest
 import tensorflow as tf
@@ -322,10 +324,30 @@ def test_an_interrupt_elsewhere_is_one_here(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_training_is_measured_with_its_kernels_and_one_photograph_is_not(tiny_run, tmp_path):
+@pytest.mark.parametrize("seconds", [3, 60])  # while it is loaded, and while it measures
+def test_an_interrupt_is_passed_on_to_the_process_elsewhere(exports, tmp_path, capfd, seconds):
+    words = ["--rounds", "100000", "--model", str(exports["float32"])]
+    press = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT))
+    press.start()
+    try:
+        report = benchmark.elsewhere(["caching"], benchmark.parser().parse_args(words))
+    finally:
+        press.cancel()
+    assert not report["complete"]
+    assert ("write the cache" in capfd.readouterr().out) == bool(report["measurements"])
+
+
+def test_a_profile_that_never_began_has_no_table():
+    bench = types.SimpleNamespace(subject=types.SimpleNamespace(own="beam 3"))
+    assert profile.Profile(bench).rows() == profile.Profile(bench).lines() == []
+
+
+@pytest.mark.slow
+def test_training_is_measured_with_its_kernels_and_one_photograph_is_not(exports, tmp_path):
     """The command itself, in as many processes as this processor asks for."""
     path = tmp_path / "figures.json"
-    words = ["--only", "caching", "profile", "--rounds", "1", "--model", tiny_run, "--json", path]
+    words = ["--only", "caching", "start", "--rounds", "1", "--json", path]
+    words += ["--model", exports["float32"]]
     kept = {name: one for name, one in os.environ.items() if name != kernels.VARIABLE}
     done = subprocess.run(
         [sys.executable, "-m", "captioner.benchmark", *map(str, words)],
@@ -333,12 +355,13 @@ def test_training_is_measured_with_its_kernels_and_one_photograph_is_not(tiny_ru
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     report = json.loads(path.read_text(encoding="utf-8"))
-    assert report["complete"] and table(report, "caching") and table(report, "profile")
+    assert report["complete"] and table(report, "caching") and table(report, "start")
     differ = kernels.batches_differ(machine.flags())
     assert report["machine"]["environment"].get(kernels.VARIABLE) is None
     assert (report.get("environment_of") == {"caching": {kernels.VARIABLE: "1"}}) == differ
     assert done.stdout.count(kernels.VARIABLE) == differ
-    assert done.stdout.index("decode") < done.stdout.index("write the cache")
+    start, caching = map(done.stdout.index, ("import tensorflow", "write the cache"))
+    assert (start < caching) == differ
 
 
 def test_json_that_cannot_be_written_is_known_before(tmp_path, interrupted):

@@ -98,7 +98,9 @@ class Profile:
     def rows(self) -> list[dict[str, Any]]:
         """The steps that were measured: seconds of a batch, and their share of the whole."""
         found = {name: statistics.median(some) for name, some in self.samples.items() if some}
-        whole = list(found.values())[-1] if len(found) == len(self.samples) else None
+        # Before its graphs are made, a profile doesn't know its steps, either.
+        complete = found and len(found) == len(self.samples)
+        whole = list(found.values())[-1] if complete else None
         return [
             {
                 "name": name,
