@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -59,9 +58,8 @@ def elsewhere(parts: Sequence[str], arguments: argparse.Namespace) -> dict[str, 
     Raises:
         CaptionerError: it failed.
     """
-    # In it, captioner is what it is here, from wherever it was imported.
-    path = [str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path))}
+    from captioner.measuring.processes import our_environment
+
     sys.stdout.flush()
     with tempfile.TemporaryDirectory() as folder:
         figures = Path(folder) / "figures.json"
@@ -73,7 +71,7 @@ def elsewhere(parts: Sequence[str], arguments: argparse.Namespace) -> dict[str, 
             [sys.executable, "-m", "captioner.benchmark", *words],
             # In a group of its own a Ctrl-C reaches it through us only: a second one would have
             # it lose what it has.
-            stdin=subprocess.DEVNULL, stderr=sys.stderr, env=environment, process_group=0,
+            stdin=subprocess.DEVNULL, stderr=sys.stderr, env=our_environment(), process_group=0,
         )  # fmt: skip
         try:
             code = child.wait()

@@ -139,14 +139,17 @@ def child(
     return json.loads(said.splitlines()[-1])
 
 
+def our_environment() -> dict[str, str]:
+    """That of a process in which captioner is what it is here, from wherever it was imported."""
+    path = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path))}
+
+
 def _run(words: list[str], environment: Mapping[str, str] | None = None) -> str:
     """What a Python process prints."""
-    # In it, captioner is what it is here, from wherever it was imported.
-    before = [os.environ["PYTHONPATH"]] if "PYTHONPATH" in os.environ else []
-    path = os.pathsep.join([str(Path(__file__).resolve().parents[2]), *before])
     done = subprocess.run(
         [sys.executable, *words], capture_output=True, text=True, stdin=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": path, **(environment or {})},
+        env={**our_environment(), **(environment or {})},
     )  # fmt: skip
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [""])[-1]
