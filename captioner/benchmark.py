@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from captioner import commandline, kernels
+from captioner import children, commandline, kernels
 from captioner.errors import CaptionerError
 from captioner.measuring import machine, session
 
@@ -58,7 +58,6 @@ def elsewhere(parts: Sequence[str], arguments: argparse.Namespace) -> dict[str, 
     Raises:
         CaptionerError: it failed.
     """
-    from captioner.measuring.processes import our_environment
 
     sys.stdout.flush()
     with tempfile.TemporaryDirectory() as folder:
@@ -71,7 +70,8 @@ def elsewhere(parts: Sequence[str], arguments: argparse.Namespace) -> dict[str, 
             [sys.executable, "-m", "captioner.benchmark", *words],
             # In a group of its own a Ctrl-C reaches it through us only: a second one would have
             # it lose what it has.
-            stdin=subprocess.DEVNULL, stderr=sys.stderr, env=our_environment(), process_group=0,
+            stdin=subprocess.DEVNULL, stderr=sys.stderr, env=children.environment(),
+            process_group=0,
         )  # fmt: skip
         try:
             code = child.wait()

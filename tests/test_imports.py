@@ -15,7 +15,7 @@ COMMANDS = {
 
 # A part may import itself and what is named here. The top-level modules stand above the parts,
 # but for these, which everything may use; of the tasks, only what they are found by.
-GROUND = {"config", "errors", "kernels", "tasks"}
+GROUND = {"children", "config", "errors", "kernels", "tasks"}
 BELOW = {
     "metrics": set(),
     "pretrained": {"commandline"},

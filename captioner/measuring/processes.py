@@ -4,7 +4,6 @@
 """
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from captioner import children
 from captioner.errors import CaptionerError
 from captioner.measuring.bench import BARE, Bench
 from captioner.measuring.comparison import MEBIBYTES, SECONDS, Comparison, Contender
@@ -139,17 +139,11 @@ def child(
     return json.loads(said.splitlines()[-1])
 
 
-def our_environment() -> dict[str, str]:
-    """That of a process in which captioner is what it is here, from wherever it was imported."""
-    path = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path))}
-
-
 def _run(words: list[str], environment: Mapping[str, str] | None = None) -> str:
     """What a Python process prints."""
     done = subprocess.run(
         [sys.executable, *words], capture_output=True, text=True, stdin=subprocess.DEVNULL,
-        env={**our_environment(), **(environment or {})},
+        env={**children.environment(), **(environment or {})},
     )  # fmt: skip
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [""])[-1]

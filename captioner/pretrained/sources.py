@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from captioner import children
 from captioner.errors import CaptionerError
 from captioner.pretrained.cache import Part, SourceError, cache_folder, sha256
 
@@ -74,15 +75,13 @@ def _convert(conversion: str, *arguments: Path) -> None:
         f"import sys; from captioner.pretrained.{module} import {function}; "
         f"{function}(*sys.argv[1:])"
     )
-    paths = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
     environment = {
-        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
         "KERAS_BACKEND": "tensorflow",
         "CUDA_VISIBLE_DEVICES": "-1",
         "TF_CPP_MIN_LOG_LEVEL": "3",
     }
     command = [sys.executable, "-c", code, *map(str, arguments)]
-    _run(command, arguments[-1].parent, os.environ | environment)
+    _run(command, arguments[-1].parent, children.environment() | environment)
 
 
 def _run(command: list[str], folder: Path, environment: dict[str, str] | None = None) -> None:

@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
+from captioner import children
 from captioner.errors import CaptionerError
 from captioner.inputs.demo import render
 from captioner.inputs.demo.captions import captions
@@ -178,9 +179,6 @@ def _in_processes(fresh: Path, images: int, seed: int, side: int, workers: int) 
     Plain commands rather than `multiprocessing`: its "spawn" imports the caller's main module anew
     (here one that loads TensorFlow) and its "fork" is unsafe once TensorFlow runs threads.
     """
-    package_parent = str(Path(__file__).resolve().parents[3])
-    paths = [package_parent, os.environ.get("PYTHONPATH", "")]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
     command = [sys.executable, "-m", "captioner.inputs.demo.worker", str(fresh.resolve())]
     for name, value in {"seed": seed, "side": side, "step": workers, **split_sizes(images)}.items():
         command += [f"--{name}", str(value)]
@@ -195,7 +193,7 @@ def _in_processes(fresh: Path, images: int, seed: int, side: int, workers: int) 
                     stdin=subprocess.DEVNULL,
                     stdout=into,
                     stderr=subprocess.PIPE,
-                    env=environment,
+                    env=children.environment(),
                 )
             )
         os.close(into)
