@@ -58,7 +58,6 @@ def elsewhere(parts: Sequence[str], arguments: argparse.Namespace) -> dict[str, 
     Raises:
         CaptionerError: it failed.
     """
-
     sys.stdout.flush()
     with tempfile.TemporaryDirectory() as folder:
         figures = Path(folder) / "figures.json"
