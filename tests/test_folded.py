@@ -46,6 +46,29 @@ def test_every_number_of_stages_gives_what_the_encoder_gives(stages, pixels):
     np.testing.assert_allclose(found, expected, atol=2e-5 * np.abs(expected).max())
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+@pytest.mark.parametrize("kind", ["resnet50", "efficientnet_lite0", "vgg19"])
+def test_images_encoded_in_parts_give_what_they_give_at_once(kind, count, monkeypatch):
+    pixels = np.random.default_rng(count).integers(0, 256, (count, 64, 64, 3)).astype(np.uint8)
+    look = ImageEncoder(side=64, kind=kind).folded()
+    expected = look.encode(tf.constant(pixels)).numpy()
+    seen = []
+    encode = look.encode
+    monkeypatch.setattr(look, "encode", lambda part: seen.append(part) or encode(part))
+    monkeypatch.setattr("captioner.models.folded.PART", 2 * 64 * 64 + 1)
+    found = look(pixels)
+    assert [len(part) for part in seen] == [2] * (count // 2) + [1] * (count % 2)
+    np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+
+
+def test_an_image_of_more_pixels_than_a_part_is_a_part(pixels, monkeypatch):
+    look = encoder().folded()
+    expected = look.encode(tf.constant(pixels)).numpy()
+    monkeypatch.setattr("captioner.models.folded.PART", 100)
+    graph = tf.function(look, autograph=False)
+    np.testing.assert_allclose(graph(pixels), expected, atol=1e-5 * np.abs(expected).max())
+
+
 def test_bfloat16_is_near_and_about_half_the_size(pixels):
     net = encoder().net
     whole, half = FoldedResNet50(net), FoldedResNet50(net, precision="bfloat16")

@@ -14,7 +14,7 @@ from captioner.config.freezing import LITE0, STAGES
 from captioner.errors import CaptionerError
 from captioner.inputs.wordpiece import BERT_INPUTS, READ
 from captioner.models import grids
-from captioner.models.folded import FoldedLite0, FoldedResNet50
+from captioner.models.folded import Folded, FoldedLite0, FoldedResNet50
 from captioner.models.image_nets import NETS, TITLES
 
 
@@ -75,9 +75,7 @@ class ImageEncoder(keras.layers.Layer):
         self._kept = kept.shape[1:]
         self.built = True
 
-    def folded(
-        self, stages: int | None = None, precision: str = "float32"
-    ) -> "FoldedResNet50 | FoldedLite0 | Unfolded":
+    def folded(self, stages: int | None = None, precision: str = "float32") -> Folded:
         """Its first stages (by default all) as they are now, without batch norms and quicker where
         it has any: for weights that are not trained any more. Its arguments are those of
         `FoldedResNet50`.
@@ -136,7 +134,7 @@ class ImageEncoder(keras.layers.Layer):
         return tf.reshape(grid, [-1, self.regions, self.width])
 
 
-class Unfolded(tf.Module):
+class Unfolded(Folded):
     """An image encoder as it is, for those who take a `FoldedResNet50`.
 
     Args:
@@ -150,9 +148,8 @@ class Unfolded(tf.Module):
         self._run = (lambda pixels: encoder(pixels)) if whole else encoder.begin
         self._kept = [variable.value for variable in encoder.net.variables]
 
-    def __call__(self, pixels: tf.Tensor) -> tf.Tensor:
-        """uint8 [B, S, S, 3], RGB -> float32 [B, R, D], region by region."""
-        return self._run(pixels)
+    def encode(self, pixels: tf.Tensor) -> tf.Tensor:
+        return tf.cast(self._run(pixels), tf.float32)
 
 
 def _run(inputs, outputs) -> Callable[[tf.Tensor], tf.Tensor]:

@@ -25,7 +25,43 @@ PRECISIONS = ("float32", "bfloat16")
 _ROUNDED = ("conv3", "conv4", "conv5")
 
 
-class FoldedResNet50(tf.Module):
+# Pixels of the images that are encoded at once: 16 of 224 x 224. What the first stages of a ResNet50
+# give of one takes 10 MB: of 32, they fill more memory than all the weights, and no cache.
+PART = 16 * 224 * 224
+
+
+class Folded(tf.Module):
+    """An image encoder with weights of its own, which aren't trained any more."""
+
+    def __call__(self, pixels: tf.Tensor) -> tf.Tensor:
+        """uint8 [B, S, S, 3], RGB -> float32 [B, R, D], region by region; B is not 0.
+
+        Images of `PART` pixels are encoded at a time: the same features to rounding, in memory that
+        doesn't grow with B but for the features.
+        """
+        pixels = tf.convert_to_tensor(pixels)
+        count = tf.shape(pixels)[0]
+        most = max(1, PART // (pixels.shape[1] * pixels.shape[2]))
+        shapes = []
+
+        def part(first, parts):
+            found = self.encode(pixels[first : first + most])
+            shapes.append(found.shape[1:])
+            return first + most, parts.write(first // most, found)
+
+        parts = tf.TensorArray(tf.float32, (count + most - 1) // most, infer_shape=False)
+        # One after the other: side by side they would take the memory that this spares.
+        _, parts = tf.while_loop(
+            lambda first, _: first < count, part, (0, parts), parallel_iterations=1
+        )
+        return tf.ensure_shape(parts.concat(), [None, *shapes[-1]])
+
+    def encode(self, pixels: tf.Tensor) -> tf.Tensor:
+        """What calling it gives, of all images at once."""
+        raise NotImplementedError
+
+
+class FoldedResNet50(Folded):
     """The first stages of a `keras.applications.ResNet50`, with copies of its weights as they are.
 
     Args:
@@ -64,8 +100,7 @@ class FoldedResNet50(tf.Module):
         """What a stage computes in."""
         return self._precision if stage in _ROUNDED else tf.float32
 
-    def __call__(self, pixels: tf.Tensor) -> tf.Tensor:
-        """uint8 [B, S, S, 3], RGB -> float32 [B, R, D], region by region; B is not 0."""
+    def encode(self, pixels: tf.Tensor) -> tf.Tensor:
         # Zero is the mean's colour, so borders are padded as the network was trained with.
         found = tf.cast(pixels, tf.float32) - tf.constant(BGR_MEANS[::-1])
         found = tf.pad(found, [[0, 0], [3, 3], [3, 3], [0, 0]])
@@ -93,7 +128,7 @@ class FoldedResNet50(tf.Module):
         return tf.nn.bias_add(found, self._biases[name])
 
 
-class FoldedLite0(tf.Module):
+class FoldedLite0(Folded):
     """The first stages of an `efficientnet_lite0`, with copies of its weights as they are.
 
     Args:
@@ -115,8 +150,7 @@ class FoldedLite0(tf.Module):
                 self._kernels[name] = tf.Variable(kernel, trainable=False, name=f"{name}/kernel")
                 self._biases[name] = tf.Variable(bias, trainable=False, name=f"{name}/bias")
 
-    def __call__(self, pixels: tf.Tensor) -> tf.Tensor:
-        """uint8 [B, S, S, 3], RGB -> float32 [B, R, D], region by region; B is not 0."""
+    def encode(self, pixels: tf.Tensor) -> tf.Tensor:
         found = tf.nn.relu6(self._convolve(efficientnet.normalise(pixels), "conv1", 2))
         given = []
         for stage, blocks in self._stages:

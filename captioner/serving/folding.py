@@ -12,12 +12,9 @@ import tensorflow as tf
 
 from captioner.inputs.images import decode_images
 from captioner.inputs.wordpiece import BertTokenizer
-from captioner.models.encoders import Unfolded
-from captioner.models.folded import FoldedLite0, FoldedResNet50
+from captioner.models.folded import Folded
 from captioner.models.towers import trimmed
 from captioner.serving.served import Hidden, Served
-
-Folded = FoldedResNet50 | FoldedLite0 | Unfolded
 
 _STRINGS = [tf.TensorSpec([None], tf.string)]
 
