@@ -4,73 +4,24 @@ import json
 import math
 import os
 import shutil
-import signal
 import statistics
 import subprocess
 import sys
-import threading
 import types
 
 import pytest
 import tensorflow as tf
+from tiny_benchmark import measured, shrink, table
 
-from captioner import benchmark, config, kernels
+from captioner import config, kernels
 from captioner.inputs.images import decode_images
 from captioner.inputs.resample import resize
-from captioner.measuring import (
-    captioning,
-    machine,
-    made_up,
-    photos,
-    processes,
-    profile,
-    subjects,
-    training,
-)
-from captioner.measuring.comparison import RATE, Comparison, Contender
+from captioner.measuring import machine, photos, profile, subjects
 
 
 @pytest.fixture
 def small(monkeypatch):
-    """Everything in sizes that tests can wait for, in this process."""
-    monkeypatch.setattr(kernels, "batches_differ", lambda flags: False)
-    monkeypatch.setattr(captioning, "BATCHES", (1, 2))
-    monkeypatch.setattr(captioning, "_PHONE_BATCH", 2)
-    monkeypatch.setattr(photos, "WEB", (100, 75))
-    monkeypatch.setattr(photos, "PHONE", (400, 300))
-    monkeypatch.setattr(profile, "IMAGES", 3)
-    monkeypatch.setattr(processes, "BATCH", 2)
-    monkeypatch.setattr(made_up, "BATCH", 10)
-    monkeypatch.setattr(made_up, "CAPTIONS", 10)
-    monkeypatch.setattr(made_up, "CACHED", 4)
-    monkeypatch.setattr(training, "_FILES_BATCH", 2)
-    monkeypatch.setattr(training, "_STEPS", 2)
-    monkeypatch.setattr(subjects, "SEARCHES", {"greedy": 1})
-    monkeypatch.setattr(subjects, "WORDS", 120)
-    for module in (made_up, training):
-        monkeypatch.setattr(module, "WORDS", 120)
-    monkeypatch.setattr(subjects, "_BANK", 30)
-    monkeypatch.setattr(subjects, "_BERT_WORDS", 200)
-    monkeypatch.setattr(subjects, "_BERT_WIDTH", 8)
-    monkeypatch.setattr(subjects, "_BERT_LAYERS", 1)
-
-
-def measured(tmp_path, *words):
-    """The command's exit code and its JSON."""
-    path = tmp_path / "figures.json"
-    words = ["--rounds", "2", "--json", str(path), *map(str, words)]
-    code = benchmark.main(benchmark.parser().parse_args(words))
-
-    def refuse(name):
-        raise AssertionError(f"{name} is no JSON")
-
-    return code, json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
-
-
-def table(report, name):
-    """One measurement's rows by name."""
-    (found,) = (one for one in report["measurements"] if one["name"] == name)
-    return {row["name"]: row for row in found["rows"]}
+    shrink(monkeypatch)
 
 
 def captions(report, name):
@@ -252,91 +203,6 @@ def test_an_index_that_grows(tmp_path, monkeypatch):
     assert near["disk_bytes"] > 21_000 * 2 * 384 > exact["disk_bytes"]
 
 
-@pytest.fixture
-def interrupted(monkeypatch):
-    """A part of two comparisons, in the second of which the user presses Ctrl-C."""
-
-    def part(bench):
-        def press():
-            raise KeyboardInterrupt
-
-        yield Comparison("whole", "the whole one", RATE, [Contender("a", lambda: 1.0)], warm=0)
-        turns = iter([1.0, 1.0])
-        yield Comparison(
-            "broken", "the broken one", RATE,
-            [Contender("a", lambda: 2.0), Contender("b", lambda: next(turns, None) or press())],
-            warm=0,
-        )  # fmt: skip
-        raise AssertionError("it went on")
-
-    monkeypatch.setattr(captioning, "captioning", part)
-
-
-def test_an_interrupt_prints_and_writes_what_there_is(
-    exports, tmp_path, small, interrupted, capsys
-):
-    words = ["--rounds", "3", "--model", exports["float32"], "--only", "captioning"]
-    code, report = measured(tmp_path, *words)
-    assert code == 130 and not report["complete"]
-    out = capsys.readouterr().out
-    assert out.index("the whole one") < out.index("the broken one")
-    rows = table(report, "broken")
-    assert rows["a"]["samples"] == 3 and rows["b"]["samples"] == 2
-    assert rows["b"]["ratio"] == 2
-
-
-@pytest.mark.slow
-def test_an_interrupted_training_is_an_interrupt(tiny_run, tmp_path, small, monkeypatch):
-    """The training loop saves itself when it is interrupted, and says so in its own way."""
-    steps = []
-
-    def step(self, row):
-        steps.append(row["step"])
-        os.kill(os.getpid(), signal.SIGINT)
-
-    monkeypatch.setattr(training._Watch, "step", step)
-    code, report = measured(tmp_path, "--model", tiny_run, "--only", "training")
-    assert code == 130 and steps == [1]
-    assert not report["complete"] and report["measurements"] == []
-
-
-def test_an_interrupt_elsewhere_is_one_here(tmp_path, monkeypatch):
-    asked = []
-
-    def measure(parts, rounds, **_):
-        asked.append(parts)
-        return {"complete": True, "measurements": [{"rows": parts}]}
-
-    def elsewhere(parts, arguments):
-        asked.append((parts, arguments.rounds))
-        kernel = {"environment": {kernels.VARIABLE: "1"}}
-        return {"complete": False, "measurements": [{"rows": parts}], "machine": kernel}
-
-    monkeypatch.setattr(kernels, "batches_differ", lambda flags: True)
-    monkeypatch.setattr(benchmark.session, "measure", measure)
-    monkeypatch.setattr(benchmark, "elsewhere", elsewhere)
-    code, report = measured(tmp_path, "--only", "start", "caching", "captioning", "training")
-    assert asked == [["captioning", "start"], (["caching", "training"], 2)]
-    assert code == 130 and [one["rows"] for one in report["measurements"]] == [
-        ["captioning", "start"], ["caching", "training"]
-    ]  # fmt: skip
-    assert report["environment_of"]["training"] == {kernels.VARIABLE: "1"}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("seconds", [3, 60])  # while it is loaded, and while it measures
-def test_an_interrupt_is_passed_on_to_the_process_elsewhere(exports, tmp_path, capfd, seconds):
-    words = ["--rounds", "100000", "--model", str(exports["float32"])]
-    press = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT))
-    press.start()
-    try:
-        report = benchmark.elsewhere(["caching"], benchmark.parser().parse_args(words))
-    finally:
-        press.cancel()
-    assert not report["complete"]
-    assert ("write the cache" in capfd.readouterr().out) == bool(report["measurements"])
-
-
 def test_a_profile_that_never_began_has_no_table():
     bench = types.SimpleNamespace(subject=types.SimpleNamespace(own="beam 3"))
     assert profile.Profile(bench).rows() == profile.Profile(bench).lines() == []
@@ -362,12 +228,6 @@ def test_training_is_measured_with_its_kernels_and_one_photograph_is_not(exports
     assert done.stdout.count(kernels.VARIABLE) == differ
     start, caching = map(done.stdout.index, ("import tensorflow", "write the cache"))
     assert (start < caching) == differ
-
-
-def test_json_that_cannot_be_written_is_known_before(tmp_path, interrupted):
-    words = ["--json", str(tmp_path / "none" / "figures.json")]
-    with pytest.raises(FileNotFoundError):
-        benchmark.main(benchmark.parser().parse_args(words))
 
 
 @pytest.mark.parametrize("size", [(100, 75), (300, 200), (400, 900), (1700, 1600)])
