@@ -30,8 +30,8 @@ from captioner.serving.trained import load_trained
 LOSSES = {
     "softmax": {},
     "sigmoid": {"loss": "sigmoid"},
-    "hardest": {"loss": "triplet"},
-    "semi-hard": {"loss": "triplet", "negatives": "semi-hard", "margin": 0.5},
+    "hardest": {"loss": "triplet", "negatives": "hardest"},
+    "semi-hard": {"loss": "triplet", "margin": 0.5},
 }
 
 
