@@ -159,6 +159,7 @@ def tiny_overrides(tiny_encoder, tmp_path_factory) -> list[str]:
         "train.batch_size=40",
         "train.distribution=none",
         "decode.beams=3",
+        "decode.bigrams=0.3",
         "decode.max_tokens=10",
         f"data.folder={tmp_path_factory.mktemp('cache')}",
     ]

@@ -10,6 +10,7 @@ from PIL import Image
 
 import captioner
 from captioner.captioning import Result
+from captioner.decoding.consensus import following
 from captioner.errors import CaptionerError
 
 T = 10  # decode.max_tokens of tiny_run
@@ -217,10 +218,14 @@ def test_log_prob_is_the_model_s_own_with_the_end(run_model):
         tokens = [vocabulary.index(piece) for piece in caption.tokens] + [END]
         pixels, _ = decode_images(tf.constant([jpeg(5)]), 64)
         logits, _ = built.model({"image": pixels, "tokens": tf.constant([[START, *tokens[:-1]]])})
-        evidence = built.model.encode(pixels)["near"]["evidence"]
-        weight = run_model.settings["evidence"]
-        log_probs = tf.nn.log_softmax(logits + weight * evidence[:, None])[0].numpy()
-        total = sum(log_probs[t, token] for t, token in enumerate(tokens))
+        near, settings = built.model.encode(pixels)["near"], run_model.settings
+        log_probs = tf.nn.log_softmax(logits + settings["evidence"] * near["evidence"][:, None])
+        step = following(
+            lambda _, at: (log_probs[:, at, None], at), near["tokens"], settings["bigrams"]
+        )
+        total = 0.0
+        for at, (before, token) in enumerate(zip([START, *tokens], tokens, strict=False)):
+            total += float(step(tf.constant([[before]]), at)[0][0, 0, token])
         assert caption.log_prob == pytest.approx(total, abs=1e-3)
 
 

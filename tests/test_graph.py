@@ -12,21 +12,22 @@ ALLOWED = frozenset(
     """Abs Add AddV2 All Any ArgMax ArgMin AsString Assert AssignVariableOp AvgPool BatchDatasetV2
     BatchMatMulV2 BiasAdd BitwiseAnd BroadcastTo Case Cast ClipByValue ConcatV2 ConcatenateDataset
     Const Conv2D Cumsum DatasetToSingleElement DecodeGif DecodeJpeg DecodePng DecodeRaw
-    DenseBincount DepthwiseConv2dNative DisableCopyOnRead DivNoNan EnsureShape Equal Erf Erfc
-    ExpandDims ExtractJpegShape Fill FloorDiv FloorMod GatherV2 Greater GreaterEqual HashTableV2
-    Identity If IgnoreErrorsDataset Less LessEqual Log LogSoftmax LogicalAnd LogicalNot LogicalOr
-    LookupTableFindV2 LookupTableImportV2 MapDataset MatMul Max MaxPool Maximum Mean
-    MergeV2Checkpoints Min Minimum Mul Neg NoOp NotEqual OneHot Pack Pad PadV2 ParallelMapDatasetV2
-    PartitionedCall Placeholder Pow Prod RaggedGather RaggedRange RaggedTensorToTensor Range
-    ReadVariableOp RealDiv ReduceJoin Relu Relu6 Reshape ResourceGather RestoreV2 RightShift Round
-    Rsqrt SaveV2 ScaleAndTranslate ScatterNd Select SelectV2 Shape ShardedFilename Sigmoid Size
-    Slice Softmax Softplus Split Sqrt Square SquaredDifference Squeeze StatefulPartitionedCall
-    StatelessCase StatelessIf StatelessWhile StaticRegexFullMatch StaticRegexReplace StopGradient
-    StridedSlice StringJoin StringLength StringLower StringSplitV2 StringStrip Sub Substr Sum
-    TakeDataset Tanh TensorDataset TensorListConcatV2 TensorListFromTensor TensorListGetItem
-    TensorListReserve TensorListSetItem TensorListStack TensorSliceDataset Tile TopKV2 Transpose
-    UnicodeDecode UnicodeEncode UnicodeTranscode Unique Unpack UnsortedSegmentJoin
-    UnsortedSegmentSum VarHandleOp Where While ZerosLike""".split()
+    DenseBincount DepthwiseConv2dNative DisableCopyOnRead DivNoNan EnsureShape Equal Erf Erfc Exp
+    ExpandDims ExtractJpegShape Fill FloorDiv FloorMod GatherNd GatherV2 Greater GreaterEqual
+    HashTableV2 Identity If IgnoreErrorsDataset Less LessEqual Log Log1p LogSoftmax LogicalAnd
+    LogicalNot LogicalOr LookupTableFindV2 LookupTableImportV2 MapDataset MatMul Max MaxPool Maximum
+    Mean MergeV2Checkpoints Min Minimum Mul Neg NoOp NotEqual OneHot Pack Pad PadV2
+    ParallelMapDatasetV2 PartitionedCall Placeholder Pow Prod RaggedGather RaggedRange
+    RaggedTensorToTensor Range ReadVariableOp RealDiv ReduceJoin Relu Relu6 Reshape ResourceGather
+    RestoreV2 RightShift Round Rsqrt SaveV2 ScaleAndTranslate ScatterNd Select SelectV2 Shape
+    ShardedFilename Sigmoid Size Slice Softmax Softplus Split Sqrt Square SquaredDifference Squeeze
+    StatefulPartitionedCall StatelessCase StatelessIf StatelessWhile StaticRegexFullMatch
+    StaticRegexReplace StopGradient StridedSlice StringJoin StringLength StringLower StringSplitV2
+    StringStrip Sub Substr Sum TakeDataset Tanh TensorDataset TensorListConcatV2
+    TensorListFromTensor TensorListGetItem TensorListReserve TensorListSetItem TensorListStack
+    TensorScatterAdd TensorSliceDataset Tile TopKV2 Transpose UnicodeDecode UnicodeEncode
+    UnicodeTranscode Unique Unpack UnsortedSegmentJoin UnsortedSegmentSum VarHandleOp Where While
+    ZerosLike""".split()
 )
 
 # What an export in half precision needs besides: its float32 variables are of the graph's making.

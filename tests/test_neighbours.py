@@ -8,9 +8,10 @@ import pytest
 import tensorflow as tf
 
 from captioner.decoding.captions import search
-from captioner.decoding.consensus import agreement, expecting, reordered
+from captioner.decoding.consensus import agreement, expecting, following, reordered
 from captioner.decoding.results import Found
 from captioner.errors import CaptionerError
+from captioner.inputs.text import START
 from captioner.learning.sentences import unit, whitened
 from captioner.models.neighbours import Neighbours, leading_first
 
@@ -201,6 +202,41 @@ def test_evidence_leans_and_leaves_probabilities():
     np.testing.assert_allclose(shift, shift[..., :1].repeat(V, -1), atol=1e-5)
 
 
+def test_what_follows_in_near_captions_is_likelier_and_probabilities_stay():
+    """As if the near captions were counted, token by token, with the model for a prior."""
+    weight, prior = 0.4, 5
+    log_probs = tf.nn.log_softmax(tf.random.stateless_normal([2, 4, V], [0, 1], stddev=3.0))
+    near = np.stack([BANK[[0, 1, 3]], BANK[[2, 0, 0]]])
+    tokens = np.array([[4, START, 5, 6], [8, 4, 0, START]], np.int32)
+    step = following(lambda tokens, state: (log_probs, state), tf.constant(near), weight)
+    found, state = step(tf.constant(tokens), "s")
+    assert state == "s"
+    for row, beam in np.ndindex(*tokens.shape):
+        pairs = [pair for caption in near[row].tolist()
+                 for pair in zip([START, *caption], caption, strict=False) if pair[1]]  # fmt: skip
+        after = collections.Counter(b for a, b in pairs if a == tokens[row, beam])
+        p = np.exp(log_probs[row, beam].numpy().astype(float))
+        counted = np.array([after[piece] for piece in range(V)])
+        leaning = p * ((counted + prior * p) / (counted.sum() + prior) / p) ** weight
+        np.testing.assert_allclose(
+            np.exp(found[row, beam]), leaning / leaning.sum(), rtol=1e-4, atol=1e-7
+        )
+    # 6 is followed by the end alone, after 0 nothing is said, nor where nothing is near.
+    assert found[0, 3, 3] > log_probs[0, 3, 3] and found[0, 3, 4] < log_probs[0, 3, 4]
+    np.testing.assert_array_equal(found[1, 2], log_probs[1, 2])
+    nothing = following(lambda tokens, state: (log_probs, state), tf.zeros_like(near), weight)
+    np.testing.assert_array_equal(nothing(tf.constant(tokens), "s")[0], log_probs)
+
+
+def test_what_the_model_all_but_rules_out_stays_finite():
+    log_probs = tf.nn.log_softmax(tf.constant([[[0.0] * (V - 1) + [-200.0]]]))
+    near = tf.constant([[[7, 8, 3]]])
+    step = following(lambda tokens, state: (log_probs, state), near, 1.0)
+    found = np.exp(step(tf.constant([[7]]), None)[0].numpy()[0, 0])
+    # 7 goes on with 8, once: as likely as one of six, with five for the model.
+    assert found[8] == pytest.approx(1 / 6, rel=1e-4) and found.sum() == pytest.approx(1, rel=1e-4)
+
+
 # In a search.
 
 
@@ -230,3 +266,7 @@ def test_a_search_goes_by_what_is_near(bank):
     assert worth[0] == worth.max() and (np.diff(agreed.scores.numpy()[0]) <= 1e-6).all()
     off = search(Even(), memory, decode.model_copy(update={"evidence": 0.0}))
     np.testing.assert_array_equal(off.tokens, plain.tokens)
+    # Both near captions, from their first piece to their end, before all others.
+    words = {"evidence": 0.0, "bigrams": 1.0, "length_penalty": 1.0}
+    following = search(Even(), memory, decode.model_copy(update=words)).tokens.numpy()[0].tolist()
+    assert sorted(following[:2]) == [[4, 5, 6, 3], [7, 8, 3, 0]]

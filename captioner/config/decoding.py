@@ -36,7 +36,12 @@ class Decode(Section):
 
     evidence: float = Field(default=0.3, ge=0, le=10)
     """How much likelier the nearest captions make the pieces they hold: the weight of log(how much
-    more often than usual). Ignored without model.neighbours, like the next."""
+    more often than usual). Ignored without model.neighbours, like the next two."""
+
+    bigrams: float = Field(default=0.0, ge=0, le=1)
+    """How much likelier the nearest captions make what they go on with after a caption's last
+    piece: the share of the way, in logarithms, to how often they do, with the model's own
+    probabilities for a prior. 0 leaves these as they are."""
 
     consensus: float = Field(default=8.0, ge=0, le=1000)
     """Nats per token that agreement with the nearest captions is worth when the captions of a beam

@@ -7,7 +7,7 @@ import tensorflow as tf
 from captioner.config import Decode
 from captioner.decoding import phrases, sampling
 from captioner.decoding.beam import beam_search, beams_needed
-from captioner.decoding.consensus import agreement, expecting, reordered
+from captioner.decoding.consensus import agreement, expecting, following, reordered
 from captioner.decoding.results import Found
 from captioner.decoding.rules import Rules
 from captioner.errors import CaptionerError
@@ -59,6 +59,8 @@ def search(
     near = memory.get("near")
     if near is not None and decode.evidence:
         step = expecting(step, near["evidence"], decode.evidence)
+    if near is not None and decode.bigrams:
+        step = following(step, near["tokens"], decode.bigrams)
 
     required = _required(decode, tokenizer)
     state = model.initial(memory, beams_needed(decode.beams, rules, required))

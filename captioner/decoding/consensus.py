@@ -1,7 +1,8 @@
-"""What a search takes from captions that are known to be near: which words to expect, and which of
-its own captions they agree with.
+"""What a search takes from captions that are known to be near: which words to expect, which of them
+after which, and which of its own captions they agree with.
 
-Legend: B batch, C candidates, K near captions, T tokens, V vocabulary.
+Legend: B batch, N beams, C candidates, K near captions, T tokens, P = K T places, V vocabulary,
+M places where a beam's last token stands.
 """
 
 from collections.abc import Callable
@@ -9,13 +10,17 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from captioner.decoding.results import Found, keep
-from captioner.inputs.text import SPECIAL
+from captioner.inputs.text import PAD, SPECIAL, START
 
 # Runs of one to so many tokens are compared, as CIDEr does.
 _LONGEST = 4
 
 # Tokens below it are marks, and no words.
 _FIRST_PIECE = len(SPECIAL)
+
+# How often the near captions must hold a token for what they go on with to count as much as what
+# the model expects.
+_PRIOR = 5.0
 
 
 def expecting(step: Callable, evidence: tf.Tensor, weight: float) -> Callable:
@@ -26,6 +31,44 @@ def expecting(step: Callable, evidence: tf.Tensor, weight: float) -> Callable:
     def leaning(tokens, state):
         log_probs, state = step(tokens, state)
         return tf.nn.log_softmax(log_probs + shift), state
+
+    return leaning
+
+
+def following(step: Callable, near: tf.Tensor, weight: float) -> Callable:
+    """A step whose log-probabilities [B, N, V] lean towards what the near captions [B, K, T] go on
+    with after a beam's last token.
+
+    Where they hold it n times and go on c times with some token that has the probability p, they
+    would have it be (c + a p) / (n + a): bigrams with the model for a prior (MacKay and Peto, 1995,
+    "A hierarchical Dirichlet language model"). Its logarithm moves there by the weight's share, and
+    what is then too much or too little for a distribution is spread over all.
+    """
+    near = near[:, :, : tf.reduce_max(tf.math.count_nonzero(near, -1, dtype=tf.int32))]
+    batch, captions, length = tf.unstack(tf.shape(near))
+    flat = [batch, captions * length]
+    after = tf.reshape(near, flat)
+    before = tf.pad(near, [[0, 0], [0, 0], [1, 0]], constant_values=START)[:, :, :-1]
+    before = tf.where(after == PAD, -1, tf.reshape(before, flat))
+    same = (before[:, :, None] == before[:, None]) & (after[:, :, None] == after[:, None])
+    often = tf.reduce_sum(tf.cast(same, tf.float32), -1)  # [B, P]: c of what stands at each place
+
+    def leaning(tokens, state):
+        log_probs, state = step(tokens, state)
+        # Few tokens follow the last one, so that nothing is computed of the whole vocabulary.
+        row, beam, place = tf.unstack(tf.where(tokens[:, :, None] == before[:, None]), axis=1)
+        held = tf.stack([row, place], 1)
+        counts = tf.gather_nd(often, held)
+        piece = tf.cast(tf.gather_nd(after, held), tf.int64)
+        at = tf.stack([row, beam, piece], 1)
+        expected = tf.gather_nd(log_probs, at)
+        # log of (c + a p) / (a p); 1 / (n + a) is alike for all that may follow.
+        more = weight * tf.nn.softplus(tf.math.log(counts / _PRIOR) - expected)
+        # A token that follows c times is here c times: each brings its share.
+        log_probs = tf.tensor_scatter_nd_add(log_probs, at, more / counts)
+        added = (tf.exp(expected + more) - tf.exp(expected)) / counts
+        added = tf.scatter_nd(tf.stack([row, beam], 1), added, tf.shape(tokens, tf.int64))
+        return log_probs - tf.math.log1p(added)[..., None], state
 
     return leaning
 
