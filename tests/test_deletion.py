@@ -225,7 +225,7 @@ def test_captions_read_again_have_the_probability_and_the_maps_they_were_found_w
     images = sorted((drawn.parent / "images" / "test").iterdir())
     reader = deletion.Reader(trained, 64, 10)
     # The reader asks the model alone, not the captions that are near.
-    model = loading.load(tiny_run, overrides=["decode.evidence=0"])
+    model = loading.load(tiny_run, overrides=["decode.evidence=0", "decode.bigrams=0"])
     for image, result in zip(
         images, model.caption(images, attention=True), strict=True
     ):
