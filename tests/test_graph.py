@@ -26,8 +26,8 @@ ALLOWED = frozenset(
     StringStrip Sub Substr Sum TakeDataset Tanh TensorDataset TensorListConcatV2
     TensorListFromTensor TensorListGetItem TensorListReserve TensorListSetItem TensorListStack
     TensorScatterAdd TensorSliceDataset Tile TopKV2 Transpose UnicodeDecode UnicodeEncode
-    UnicodeTranscode Unique Unpack UnsortedSegmentJoin UnsortedSegmentSum VarHandleOp Where While
-    ZerosLike""".split()
+    UnicodeTranscode Unique UniqueWithCounts Unpack UnsortedSegmentJoin UnsortedSegmentSum
+    VarHandleOp Where While ZerosLike""".split()
 )
 
 # What an export in half precision needs besides: its float32 variables are of the graph's making.

@@ -50,8 +50,13 @@ def following(step: Callable, near: tf.Tensor, weight: float) -> Callable:
     after = tf.reshape(near, flat)
     before = tf.pad(near, [[0, 0], [0, 0], [1, 0]], constant_values=START)[:, :, :-1]
     before = tf.where(after == PAD, -1, tf.reshape(before, flat))
-    same = (before[:, :, None] == before[:, None]) & (after[:, :, None] == after[:, None])
-    often = tf.reduce_sum(tf.cast(same, tf.float32), -1)  # [B, P]: c of what stands at each place
+    # A row and a pair of tokens as one number, so that pairs can be counted in little memory.
+    row, first, second = (
+        tf.cast(one, tf.int64) for one in (tf.range(batch)[:, None], before + 1, after)
+    )
+    base = tf.maximum(tf.reduce_max(second), START) + 2
+    pairs = tf.unique_with_counts(tf.reshape((row * base + first) * base + second, [-1]))
+    often = tf.reshape(tf.gather(tf.cast(pairs.count, tf.float32), pairs.idx), flat)  # [B, P]: c
 
     def leaning(tokens, state):
         log_probs, state = step(tokens, state)
