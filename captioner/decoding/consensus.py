@@ -1,8 +1,7 @@
 """What a search takes from captions that are known to be near: which words to expect, which of them
 after which, and which of its own captions they agree with.
 
-Legend: B batch, N beams, C candidates, K near captions, T tokens, P = K T places, V vocabulary,
-M places where a beam's last token stands.
+Legend: B batch, N beams, C candidates, K near captions, T tokens, P = K T places, V vocabulary.
 """
 
 from collections.abc import Callable
