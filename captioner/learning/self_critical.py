@@ -55,9 +55,8 @@ class SelfCritical:
         self._tokenizer = tokenizer
         self._samples = samples
         self._baseline = baseline
-        # As the model says them: no rule, no evidence, no score but its own.
+        # As the model says them: no rule, no score but its own. Nor is anything near (`_say`).
         plain = {"max_tokens": max_tokens, "beams": 1, "no_repeat": 0, "length_penalty": 0.0}
-        plain |= {"evidence": 0.0, "bigrams": 0.0, "consensus": 0.0}
         self._draw = Decode(search="sample", **plain)
         self._greedy = Decode(**plain)
 
