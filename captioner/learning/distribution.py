@@ -11,6 +11,9 @@ from captioner.errors import CaptionerError
 def strategy(name: str) -> tf.distribute.Strategy:
     """The strategy that `train.distribution` names.
 
+    Logical processors share TensorFlow's threads; where each has its part of them
+    (TF_NUM_INTRAOP_THREADS, read when TensorFlow starts), they don't wait for each other.
+
     Raises:
         CaptionerError: `workers` without TF_CONFIG, or with one that is wrong.
     """
