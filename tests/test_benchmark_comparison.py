@@ -165,6 +165,7 @@ def test_the_machine_s_facts_are_json_and_hold_no_path(monkeypatch):
     assert len(machine.lines(known)) == 2
 
 
+@pytest.mark.slow
 def test_peak_memory_grows_with_what_is_held():
     before = machine.peak_memory()
     held = b"x" * (before + 2**26)  # more than was ever held

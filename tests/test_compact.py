@@ -12,6 +12,7 @@ from captioner.loading import load
 from captioner.serving.compact import Widened, compacted
 
 
+@pytest.mark.slow
 def test_it_gives_what_rounded_weights_give_in_float32(tiny_run, exports):
     run = load(tiny_run)  # of its own: its weights are changed here
     for variable in run._keep.variables:

@@ -35,6 +35,7 @@ def test_single_image_raises():
     np.testing.assert_array_equal(decode_image(tf.constant(good), SIDE), read_one(good))
 
 
+@pytest.mark.slow
 def test_in_tf_data_and_tf_function():
     files = [FILES["jpeg"](), FILES["png alpha"](), b"bad"]
     wanted, _ = read(*files)

@@ -60,6 +60,7 @@ def test_a_run_has_the_scores_of_all_parts(tiny_joint):
     assert {"vocabulary.txt", "neighbours.npz", "baseline.npz", "curves.png"} <= files
 
 
+@pytest.mark.slow
 def test_the_export_gives_what_the_run_gives_by_every_signature(models):
     run, export = models
     rows = {
