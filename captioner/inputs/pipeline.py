@@ -144,19 +144,21 @@ def examples(
     records: Sequence[Record], tokenizer: CaptionTokenizer, max_tokens: int, skip: set[int]
 ) -> Examples:
     """The captions of all records but those at the positions in `skip`."""
-    kept = [(i, record) for i, record in enumerate(records) if i not in skip]
-    captions = [caption for _, record in kept for caption in record.captions]
-    own = any(record.prompts for _, record in kept)
-    prompts = [
-        prompt
-        for _, record in kept
-        for prompt in (record.prompts or ("",) * len(record.captions))
-    ]
+    kept = [record for i, record in enumerate(records) if i not in skip]
+    captions = [caption for record in kept for caption in record.captions]
+    prompts = None
+    if any(record.prompts for record in kept):
+        prompts = [
+            prompt
+            for record in kept
+            for prompt in (record.prompts or ("",) * len(record.captions))
+        ]
+    places = np.setdiff1d(np.arange(len(records)), list(skip))
     return Examples(
-        image=np.array([i for i, record in kept for _ in record.captions], np.int64),
+        image=np.repeat(places, [len(record.captions) for record in kept]),
         tokens=tokenizer.encode(captions, max_tokens),
         texts=normalised(captions),
-        prompts=prompts if own else None,
+        prompts=prompts,
     )
 
 
