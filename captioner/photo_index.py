@@ -34,9 +34,10 @@ _STALE = 24 * 3600  # seconds after which files that no index names are a killed
 # Fewer are compared one by one, which is exact and takes a few milliseconds.
 _EXACT = 20_000
 # Neighbours that usearch looks at on its way, in building and in searching; more finds more of what
-# is nearest and takes longer. With these, 98 % of the ten nearest of 100,000 synthetic vectors, and
-# 88 % of those of a million.
-_WIDE_ADD, _WIDE_SEARCH = 128, 256
+# is nearest and takes longer. With these, 98 % of the ten nearest of 100,000 synthetic vectors.
+# Among more, as many find less (88 % of those of a million), and so there are more, as the root of
+# their number: 810 among a million.
+_WIDE_ADD, _WIDE_SEARCH, _AMONG = 128, 256, 100_000
 
 # The state of a file that isn't there.
 GONE = "0"
@@ -106,6 +107,7 @@ class PhotoIndex:
             return
         path = folder / self._files["vectors"]["name"]
         (self._vectors.load if changing else self._vectors.view)(str(path))
+        self._vectors.expansion_search = _width(len(self._vectors))
         self._ends = np.load(folder / self._files["ends"]["name"], mmap_mode="r")
         self._text = np.memmap(folder / self._files["names"]["name"], np.uint8, "r")
         self._next = len(self._ends)
@@ -284,6 +286,11 @@ class PhotoIndex:
 
 
 _KINDS = {"vectors": "usearch", "names": "bin", "ends": "npy"}
+
+
+def _width(count: int) -> int:
+    """Neighbours to look at in a search among so many."""
+    return round(_WIDE_SEARCH * max(1.0, (count / _AMONG) ** 0.5))
 
 
 def _ours(path: Path) -> bool:
