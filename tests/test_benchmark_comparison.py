@@ -152,7 +152,7 @@ def test_the_announcement_says_what_and_how_long():
     few = session.announcement(["start", "memory"], 1)
     assert "start, memory" in few and "about 1 minute on" in few
     assert "about 2 minutes" in session.announcement(["start", "memory"], 3)
-    assert "about 5 minutes" in session.announcement(["growth"], 50)
+    assert "about 8 minutes" in session.announcement(["growth"], 50)
 
 
 def test_the_machine_s_facts_are_json_and_hold_no_path(monkeypatch):

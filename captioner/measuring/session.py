@@ -39,10 +39,10 @@ PARTS = {
     "caching": Part("training.caching", 6, 6, batches=True),
     "training": Part("training.training", 60, 10, batches=True),
     "end-to-end": Part("training.end_to_end", 50, 8, batches=True),
-    "replicas": Part("replicas.replicas", 0, 90, batches=True),
+    "replicas": Part("replicas.replicas", 0, 115, batches=True),
     "start": Part("processes.starting", 25, 11),
     "memory": Part("processes.memory", 5, 12),
-    "growth": Part("growth.growth", 300, 0, model=False, unasked=False),
+    "growth": Part("growth.growth", 450, 0, model=False, unasked=False),
     "search": Part("growth.search", 900, 0, model=False, unasked=False),
 }
 
