@@ -23,7 +23,7 @@ _MOST = 3  # rounds: a process takes seconds to get to its first step
 _REPLICAS = 2
 # Threads for one operation: a replica's part of the machine. Logical processors share TensorFlow's
 # threads, and two that both divide their operations among all of them get in each other's way: two
-# on two cores train 0.88 times as fast as one, and 0.94 times with a thread for each.
+# on two cores train 0.88 times as fast as one, and 0.92 times with a thread for each.
 _THREADS = str(max(1, (os.cpu_count() or 1) // _REPLICAS))
 _SHARE = {"TF_NUM_INTRAOP_THREADS": _THREADS, "OMP_NUM_THREADS": _THREADS}
 
